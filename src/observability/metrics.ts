@@ -1,0 +1,160 @@
+// Every instrument of the service, with its unit and buckets. Main thread; only importer of prom-client.
+// Observed once, where a request or a batch ends, from durations that workers send (clocks differ between threads).
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/** How a request ended; each ends exactly one way. */
+export type Outcome = 'ok' | 'invalid' | 'rejected_quota' | 'rejected_overload' | 'timeout' | 'cancelled' | 'failed' | 'draining';
+
+export interface BatchObservation {
+  readonly model: string;
+  readonly device: string;
+  readonly rows: number;
+  /** Sum of the rows' own tokens. */
+  readonly tokens: number;
+  /** rows × padded length. */
+  readonly paddedTokens: number;
+  readonly inferenceMs: number;
+}
+
+/** Values read when the page is scraped. */
+export interface MetricSources {
+  /** By model name. */
+  queueDepth(): Iterable<readonly [model: string, entries: number]>;
+  /** Requests in flight by model name. */
+  inFlight(): Iterable<readonly [model: string, requests: number]>;
+  /** 1 for a worker that serves, 0 for one that does not. */
+  workersUp(): Iterable<readonly [worker: number, up: 0 | 1]>;
+}
+
+const requestBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+const stageBuckets = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5];
+const rowBuckets = [1, 2, 4, 8, 16, 32, 64];
+const tokenBuckets = Array.from({ length: 16 }, (_, power) => 2 ** power);
+const ratioBuckets = [0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9];
+
+/** One set of instruments on a registry of its own; a process serves one, tests make many. */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly #httpSeconds: Histogram<'method' | 'route' | 'code'>;
+  readonly #requests: Counter<'model' | 'route' | 'outcome'>;
+  readonly #queueWait: Histogram<'model'>;
+  readonly #tokenize: Histogram<'model' | 'device'>;
+  readonly #inference: Histogram<'model' | 'device'>;
+  readonly #batchSize: Histogram<'model'>;
+  readonly #batchTokens: Histogram<'model'>;
+  readonly #padding: Histogram<'model'>;
+  readonly #tokens: Counter<'model' | 'type'>;
+  readonly #truncations: Counter<'model'>;
+  readonly #restarts: Counter<'reason'>;
+  readonly #workerLoad: Histogram<'worker'>;
+  readonly #cancelled: Counter<'stage'>;
+  readonly #modelInfo: Gauge<'model' | 'task' | 'dtype' | 'digest' | 'invariance'>;
+  readonly #deviceInfo: Gauge<'device' | 'requested' | 'reason'>;
+
+  constructor(build: { readonly version: string }) {
+    const registers = [this.registry];
+    const histogram = <Label extends string>(name: string, help: string, labelNames: Label[], buckets: number[]): Histogram<Label> =>
+      new Histogram({ name, help, labelNames, buckets, registers });
+    const counter = <Label extends string>(name: string, help: string, labelNames: Label[]): Counter<Label> =>
+      new Counter({ name, help, labelNames, registers });
+    const gauge = <Label extends string>(name: string, help: string, labelNames: Label[]): Gauge<Label> =>
+      new Gauge({ name, help, labelNames, registers });
+    this.#httpSeconds = histogram(
+      'http_server_request_duration_seconds',
+      'Time from the request line to the end of the response, in seconds',
+      ['method', 'route', 'code'],
+      requestBuckets,
+    );
+    this.#requests = counter('glossa_requests_total', 'Inference requests by how they ended', ['model', 'route', 'outcome']);
+    this.#queueWait = histogram('glossa_queue_wait_seconds', 'Time an input waited for a worker, in seconds', ['model'], stageBuckets);
+    this.#tokenize = histogram('glossa_tokenize_seconds', 'Tokenisation of one request, in seconds', ['model', 'device'], stageBuckets);
+    this.#inference = histogram('glossa_inference_seconds', 'Session run of one batch, in seconds', ['model', 'device'], stageBuckets);
+    this.#batchSize = histogram('glossa_batch_size', 'Inputs in one session run', ['model'], rowBuckets);
+    this.#batchTokens = histogram('glossa_batch_tokens', 'Tokens in one session run, padding excluded', ['model'], tokenBuckets);
+    this.#padding = histogram('glossa_batch_padding_ratio', 'Share of padding in one session run, 0 to 1', ['model'], ratioBuckets);
+    this.#tokens = counter('glossa_tokens_total', 'Tokens by kind', ['model', 'type']);
+    this.#truncations = counter('glossa_truncations_total', 'Inputs cut to the length limit at the request of the client', ['model']);
+    this.#restarts = counter('glossa_worker_restarts_total', 'Workers started in place of one that ended', ['reason']);
+    this.#workerLoad = histogram('glossa_worker_load_seconds', 'Start of a worker to ready, in seconds', ['worker'], requestBuckets);
+    this.#cancelled = counter('glossa_requests_cancelled_total', 'Requests whose client left, by the stage they were in', ['stage']);
+    this.#modelInfo = gauge('glossa_model_info', 'Served models; always 1', ['model', 'task', 'dtype', 'digest', 'invariance']);
+    this.#deviceInfo = gauge('glossa_device_info', 'Device in use against the one asked for; always 1', ['device', 'requested', 'reason']);
+    gauge('glossa_build_info', 'Version of the service; always 1', ['version']).set({ version: build.version }, 1);
+    collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 10 });
+  }
+
+  /** Gauges that are derived when the page is read. */
+  attach(sources: MetricSources): void {
+    const registers = [this.registry];
+    const derived = <Label extends string>(name: string, help: string, label: Label, read: () => Iterable<readonly [string | number, number]>): void => {
+      // oxlint-disable-next-line no-new -- the registry keeps it
+      new Gauge({
+        name,
+        help,
+        labelNames: [label],
+        registers,
+        collect() {
+          this.reset();
+          for (const [value, amount] of read()) this.set({ [label]: value } as Record<Label, string | number>, amount);
+        },
+      });
+    };
+    derived('glossa_queue_depth', 'Inputs that wait for a worker', 'model', () => sources.queueDepth());
+    derived('glossa_in_flight', 'Inference requests that have not been answered yet', 'model', () => sources.inFlight());
+    derived('glossa_worker_up', '1 when the worker serves, 0 when it does not', 'worker', () => sources.workersUp());
+  }
+
+  httpRequest(of: { readonly method: string; readonly route: string; readonly code: number; readonly ms: number }): void {
+    this.#httpSeconds.observe({ method: of.method, route: of.route, code: of.code }, of.ms / 1000);
+  }
+
+  requestEnded(of: { readonly model: string; readonly route: string; readonly outcome: Outcome }): void {
+    this.#requests.inc({ model: of.model, route: of.route, outcome: of.outcome });
+  }
+
+  queueWaited(model: string, ms: number): void {
+    this.#queueWait.observe({ model }, ms / 1000);
+  }
+
+  tokenized(of: { readonly model: string; readonly device: string; readonly ms: number; readonly tokens: number }): void {
+    this.#tokenize.observe({ model: of.model, device: of.device }, of.ms / 1000);
+    this.#tokens.inc({ model: of.model, type: 'input' }, of.tokens);
+  }
+
+  truncated(model: string, count: number): void {
+    this.#truncations.inc({ model }, count);
+  }
+
+  batchRun(of: BatchObservation): void {
+    this.#inference.observe({ model: of.model, device: of.device }, of.inferenceMs / 1000);
+    this.#batchSize.observe({ model: of.model }, of.rows);
+    this.#batchTokens.observe({ model: of.model }, of.tokens);
+    this.#padding.observe({ model: of.model }, 1 - of.tokens / of.paddedTokens);
+  }
+
+  workerRestarted(reason: string): void {
+    this.#restarts.inc({ reason });
+  }
+
+  workerLoaded(worker: number, ms: number): void {
+    this.#workerLoad.observe({ worker }, ms / 1000);
+  }
+
+  cancelled(stage: 'queued' | 'tokenizing' | 'running'): void {
+    this.#cancelled.inc({ stage });
+  }
+
+  modelLoaded(of: { readonly model: string; readonly task: string; readonly dtype: string; readonly digest: string; readonly invariance: string }): void {
+    this.#modelInfo.remove({ model: of.model } as never);
+    this.#modelInfo.set(of, 1);
+  }
+
+  deviceChosen(of: { readonly device: string; readonly requested: string; readonly reason: string }): void {
+    this.#deviceInfo.set(of, 1);
+  }
+
+  /** The Prometheus text page. */
+  page(): Promise<string> {
+    return this.registry.metrics();
+  }
+}
