@@ -1,6 +1,6 @@
 // What the engine needs of whatever runs its batches. The pool implements it; the fake executor of the tests too.
 // Main thread; types only.
-import type { ModelFacts, TaskName } from '../tasks/task.ts';
+import type { ModelFacts, SelfTest, TaskName } from '../tasks/task.ts';
 
 export type WorkerId = number;
 export type Device = 'cpu' | 'cuda' | 'fake';
@@ -34,6 +34,10 @@ export interface ModelDescriptor {
   readonly tokenTypes: 'segment' | 'case';
   /** Eight tokenised texts of mixed lengths for the invariance probe, special tokens included. */
   readonly probe: { readonly tokenIds: Int32Array; readonly lengths: Int32Array; readonly typeIds?: Int32Array };
+  /** Known answers that every worker checks before it is ready; classification tasks only. */
+  readonly selfTest?: SelfTest;
+  /** Run time of the fake session, from `glossa.fake` of config.json; ignored on other devices. */
+  readonly fakeCost?: { readonly fixedMs?: number; readonly rowMs?: number; readonly tokenMs?: number };
   /** First of its task in `GLOSSA_MODELS`, else the alphabetically first. */
   readonly isDefault: boolean;
 }
@@ -117,4 +121,9 @@ export interface Executor {
   onChange(listener: () => void): void;
   /** A model that failed for good (workers died 3 times within 60 s during its runs), with the reason. */
   failure(model: string): string | undefined;
+  /**
+   * Takes back one counted death of a worker during a run of this model, as its cause was one poison input.
+   * Call it in the turn in which the batch was rejected with `worker_crashed`, or later; once for each death.
+   */
+  absolveDeath?(model: string): void;
 }

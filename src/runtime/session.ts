@@ -4,6 +4,25 @@ import type { NamedTensors } from './tensors.ts';
 
 export type SessionDevice = 'cpu' | 'cuda' | 'fake';
 
+/** True cost of a run of the fake session: the thread blocks that long, as it does in a real run. */
+export interface FakeCost {
+  /** Milliseconds a run. */
+  readonly fixedMs?: number;
+  /** Milliseconds a row. */
+  readonly rowMs?: number;
+  /** Milliseconds a token, padding included. */
+  readonly tokenMs?: number;
+}
+
+/** What the fake session needs instead of a graph. */
+export interface FakeGraph {
+  /** `sequence`: logits `[rows, width]`; `token`: logits `[rows, length, width]`; `hidden`: last_hidden_state `[rows, length, width]`. */
+  readonly head: 'sequence' | 'token' | 'hidden';
+  /** Labels, or hidden size. */
+  readonly width: number;
+  readonly cost?: FakeCost;
+}
+
 export interface SessionOptions {
   /** Regular file of the graph; external data lies beside it. */
   readonly onnxPath: string;
@@ -11,6 +30,8 @@ export interface SessionOptions {
   /** Intra-op threads; inter-op is always 1. */
   readonly threadCount: number;
   readonly graphOptimizationLevel: 'disabled' | 'basic' | 'extended' | 'all';
+  /** Only read by the fake session, which reads no file. */
+  readonly fake?: FakeGraph;
 }
 
 export interface TensorDescription {
@@ -24,7 +45,11 @@ export interface TensorDescription {
 export interface Session {
   readonly inputs: readonly TensorDescription[];
   readonly outputs: readonly TensorDescription[];
-  /** Runs the graph. Input buffers may be reused once the promise settles; output buffers are the caller's. */
+  /**
+   * Runs the graph; the thread blocks until it has ended. Input buffers may be reused once the promise settles;
+   * output buffers are the caller's. float16 outputs arrive as float32.
+   * Rejects with an Error when names, types or shapes do not fit; the session works on afterwards.
+   */
   run(feeds: NamedTensors): Promise<NamedTensors>;
   release(): Promise<void>;
 }

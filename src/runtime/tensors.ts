@@ -1,4 +1,5 @@
 // Tensor types and pure kernels. Runs on every thread; imports nothing.
+// Kernels work on slices `[offset, offset + length)` of one flat array, so that a batch is never cut into copies.
 
 export type TensorData = Float32Array | Float64Array | Int32Array | Uint8Array | Int8Array | Uint16Array | BigInt64Array;
 export type TensorType = 'float32' | 'float64' | 'float16' | 'int32' | 'int64' | 'uint8' | 'int8' | 'bool';
@@ -11,3 +12,110 @@ export interface Tensor {
 }
 
 export type NamedTensors = Readonly<Record<string, Tensor>>;
+
+/** Part of a flat array: `length` elements from `offset` on. */
+export interface Slice {
+  readonly data: Float32Array;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Index, within the slice, of the largest value; the first of equals. NaN never wins; an empty slice gives 0. */
+export function argmax(data: Float32Array, offset = 0, length = data.length - offset): number {
+  let best = 0;
+  let bestValue = Number.NEGATIVE_INFINITY;
+  for (let index = 0; index < length; index++) {
+    const value = data[offset + index] as number;
+    if (value > bestValue) {
+      bestValue = value;
+      best = index;
+    }
+  }
+  return best;
+}
+
+/**
+ * Writes the softmax of `from` into `to` (same length; the two may be the same memory).
+ * The largest value is subtracted first, so that no finite logit overflows.
+ */
+export function softmaxInto(from: Slice, to: Float32Array, toOffset = 0): void {
+  const { data, offset, length } = from;
+  let largest = Number.NEGATIVE_INFINITY;
+  for (let index = 0; index < length; index++) largest = Math.max(largest, data[offset + index] as number);
+  let sum = 0;
+  for (let index = 0; index < length; index++) {
+    const value = Math.exp((data[offset + index] as number) - largest);
+    to[toOffset + index] = value;
+    sum += value;
+  }
+  for (let index = 0; index < length; index++) to[toOffset + index] = (to[toOffset + index] as number) / sum;
+}
+
+/** Writes 1 / (1 + e^−x) of every element of `from` into `to` (the two may be the same memory). */
+export function sigmoidInto(from: Slice, to: Float32Array, toOffset = 0): void {
+  for (let index = 0; index < from.length; index++) {
+    to[toOffset + index] = 1 / (1 + Math.exp(-(from.data[from.offset + index] as number)));
+  }
+}
+
+/** Indexes of the `count` largest values of the slice, best first; equals keep their order. */
+export function topK(data: Float32Array, count: number, offset = 0, length = data.length - offset): number[] {
+  const indexes = Array.from({ length }, (_, index) => index);
+  indexes.sort((left, right) => (data[offset + right] as number) - (data[offset + left] as number) || left - right);
+  return indexes.slice(0, count);
+}
+
+/** Divides the slice by its Euclidean length, in place; a zero vector stays zero. Sums in double precision. */
+export function normalizeInPlace(data: Float32Array, offset = 0, length = data.length - offset): void {
+  let squares = 0;
+  for (let index = 0; index < length; index++) squares += (data[offset + index] as number) ** 2;
+  if (squares === 0) return;
+  const scale = 1 / Math.sqrt(squares);
+  for (let index = 0; index < length; index++) data[offset + index] = (data[offset + index] as number) * scale;
+}
+
+export type Pooling = 'mean' | 'cls' | 'max' | 'last';
+
+/**
+ * One vector from the first `tokens` token vectors of a row; what lies behind them is padding and never read.
+ * @param from float32 `[≥ tokens, width]` from `offset` on
+ * @param to receives `width` values at `toOffset`
+ */
+export function poolInto(
+  pooling: Pooling,
+  from: { readonly data: Float32Array; readonly offset: number; readonly tokens: number; readonly width: number },
+  to: Float32Array,
+  toOffset = 0,
+): void {
+  const { data, offset, tokens, width } = from;
+  if (pooling === 'cls' || pooling === 'last') {
+    const start = pooling === 'cls' ? offset : offset + (tokens - 1) * width;
+    to.set(data.subarray(start, start + width), toOffset);
+    return;
+  }
+  to.set(data.subarray(offset, offset + width), toOffset);
+  for (let token = 1; token < tokens; token++) {
+    const start = offset + token * width;
+    for (let index = 0; index < width; index++) {
+      const value = data[start + index] as number;
+      const so = to[toOffset + index] as number;
+      to[toOffset + index] = pooling === 'mean' ? so + value : Math.max(so, value);
+    }
+  }
+  if (pooling === 'mean') for (let index = 0; index < width; index++) to[toOffset + index] = (to[toOffset + index] as number) / tokens;
+}
+
+/** float16 bits as float32 values. */
+export function float16ToFloat32(bits: Uint16Array): Float32Array {
+  const values = new Float32Array(bits.length);
+  for (let index = 0; index < bits.length; index++) {
+    const half = bits[index] as number;
+    const exponent = (half >> 10) & 0x1f;
+    const fraction = half & 0x3ff;
+    const sign = half & 0x8000 ? -1 : 1;
+    if (exponent === 0) values[index] = sign * fraction * 2 ** -24;
+    else if (exponent === 0x1f) values[index] = fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
+    else values[index] = sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+  }
+  return values;
+}

@@ -46,6 +46,26 @@ export interface Encoding {
   readonly truncated: boolean;
 }
 
+/** Known answers of a model (`glossa.self_test` of its config.json), tokenised: checked before a worker is ready. */
+export interface SelfTest {
+  /** Token ids of all rows, one after the other, special tokens included. */
+  readonly tokenIds: Int32Array;
+  /** Tokens of each row. */
+  readonly lengths: Int32Array;
+  readonly typeIds?: Int32Array;
+  /** One a row. */
+  readonly expected: readonly SelfTestAnswer[];
+}
+
+export interface SelfTestAnswer {
+  /** The best label of the row; for token classification, of the token at `position`. */
+  readonly label: string;
+  /** Its probability; further off than 0.02 fails the start. */
+  readonly score: number;
+  /** Token index, special tokens counted; token classification only (default 1, the first real token). */
+  readonly position?: number;
+}
+
 /** What `present` gets for each text, or window of a text, of one item. */
 export interface Part<Result> {
   readonly input: TextInput;

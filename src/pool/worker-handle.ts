@@ -1,0 +1,163 @@
+// The main thread's proxy of one worker: its state, its one running batch, its deadline.
+// Must not know other workers, restarts or models beyond their ids.
+import { type ErrorCode, ServiceError } from '../errors.ts';
+import type { BatchJob, BatchOutcome } from '../engine/executor.ts';
+import type { FromWorker, LoadMessage, LoadReport } from './protocol.ts';
+import type { HostEvents, StartHost, WorkerHost } from './worker-host.ts';
+
+export type WorkerStatus = 'starting' | 'ready' | 'busy' | 'closing' | 'ended';
+
+/** How a worker ended. */
+export interface WorkerEnd {
+  readonly reason: string;
+  /** Why the start failed, when it did; the model by id. */
+  readonly loadFailure: { readonly model: string; readonly message: string } | undefined;
+  /** Id of the model that was running. */
+  readonly duringModel: string | undefined;
+  /** The worker was killed because its run hung. */
+  readonly hung: boolean;
+}
+
+export interface HandleEvents {
+  onReady(reports: readonly LoadReport[]): void;
+  /** The running batch has ended, also one whose promise was rejected long ago. */
+  onFree(): void;
+  onEnd(end: WorkerEnd): void;
+}
+
+interface Running {
+  readonly batchId: number;
+  readonly model: string;
+  /** Undefined once the promise has settled by its deadline. */
+  settle: { resolve(outcome: BatchOutcome): void; reject(error: ServiceError): void } | undefined;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** A hung process is killed this long after the deadline of its batch. */
+const killGraceMs = 900;
+
+export class WorkerHandle {
+  readonly models: ReadonlySet<string>;
+  readonly #host: WorkerHost;
+  readonly #events: HandleEvents;
+  #status: WorkerStatus = 'starting';
+  #running: Running | undefined;
+  #nextBatchId = 0;
+  #loadFailure: WorkerEnd['loadFailure'];
+  #hung = false;
+  readonly #ended: Promise<void>;
+  #resolveEnded: () => void = () => {};
+
+  constructor(startHost: StartHost, load: LoadMessage, events: HandleEvents) {
+    this.models = new Set(load.models.map((model) => model.id));
+    this.#events = events;
+    this.#ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
+    const hostEvents: HostEvents = {
+      onMessage: (message) => this.#onMessage(message),
+      onEnd: (reason) => this.#onEnd(reason),
+    };
+    this.#host = startHost(hostEvents);
+    this.#host.post(load);
+  }
+
+  get status(): WorkerStatus {
+    return this.#status;
+  }
+
+  get pid(): number {
+    return this.#host.pid;
+  }
+
+  /**
+   * Runs one batch; the worker must be `ready`. The job's typed arrays change hands.
+   * @throws ServiceError inference_failed, worker_crashed, deadline_exceeded
+   */
+  run(job: BatchJob, timeoutMs: number | undefined): Promise<BatchOutcome> {
+    if (this.#status !== 'ready') return Promise.reject(new ServiceError('internal', `a batch for a worker that is ${this.#status}. This is a bug.`));
+    this.#status = 'busy';
+    const batchId = this.#nextBatchId++;
+    return new Promise((resolve, reject) => {
+      const running: Running = { batchId, model: job.model, settle: { resolve, reject }, timer: undefined };
+      if (timeoutMs !== undefined) running.timer = setTimeout(() => this.#onDeadline(running), timeoutMs);
+      this.#running = running;
+      this.#host.post({ type: 'run-batch', batchId, ...job }, transferable(job));
+    });
+  }
+
+  /** Ends the worker after its running batch; resolves when it is gone. */
+  close(): Promise<void> {
+    if (this.#status !== 'closing' && this.#status !== 'ended') {
+      this.#status = 'closing';
+      this.#host.post({ type: 'close' });
+    }
+    return this.#ended;
+  }
+
+  /** Ends the worker at once; false when that cannot be done (a thread). */
+  kill(): boolean {
+    return this.#host.kill();
+  }
+
+  #onMessage(message: FromWorker): void {
+    switch (message.type) {
+      case 'ready':
+        if (this.#status === 'starting') this.#status = 'ready';
+        this.#events.onReady(message.models);
+        return;
+      case 'load-failed':
+        this.#loadFailure = { model: message.model, message: message.message };
+        return;
+      case 'batch-done': {
+        const { results, inferenceMs, workerMs } = message;
+        this.#takeRunning(message.batchId)?.resolve({ results, durations: { inferenceMs, workerMs } });
+        this.#free();
+        return;
+      }
+      case 'batch-failed':
+        this.#takeRunning(message.batchId)?.reject(ServiceError.fromPlain(message.error));
+        this.#free();
+        return;
+    }
+  }
+
+  #free(): void {
+    if (this.#status !== 'busy') return;
+    this.#status = 'ready';
+    this.#events.onFree();
+  }
+
+  #takeRunning(batchId: number): Running['settle'] {
+    const running = this.#running;
+    if (running?.batchId !== batchId) return undefined;
+    this.#running = undefined;
+    clearTimeout(running.timer);
+    return running.settle;
+  }
+
+  #onDeadline(running: Running): void {
+    running.settle?.reject(new ServiceError('deadline_exceeded', 'the run did not end before its deadline'));
+    running.settle = undefined;
+    running.timer = setTimeout(() => {
+      this.#hung = this.#host.kill();
+    }, killGraceMs);
+  }
+
+  #onEnd(reason: string): void {
+    this.#status = 'ended';
+    const running = this.#running;
+    if (running !== undefined) {
+      const code: ErrorCode = 'worker_crashed';
+      this.#takeRunning(running.batchId)?.reject(new ServiceError(code, `the worker ended during the run (${reason})`));
+    }
+    this.#resolveEnded();
+    this.#events.onEnd({ reason, loadFailure: this.#loadFailure, duringModel: running?.model, hung: this.#hung });
+  }
+}
+
+function transferable(job: BatchJob): ArrayBuffer[] {
+  const buffers = new Set<ArrayBufferLike>([job.tokenIds.buffer, job.lengths.buffer]);
+  if (job.typeIds !== undefined) buffers.add(job.typeIds.buffer);
+  return [...buffers].filter((buffer) => buffer instanceof ArrayBuffer);
+}

@@ -1,0 +1,26 @@
+// What hosts a worker: a thread or a child process, behind one interface. Main thread.
+import type { FromWorker, ToWorker } from './protocol.ts';
+
+export type Isolation = 'thread' | 'process';
+
+export interface HostEvents {
+  onMessage(message: FromWorker): void;
+  /** Exactly once, when the worker is gone; `reason` is one line for the log. Nothing comes after it. */
+  onEnd(reason: string): void;
+}
+
+export interface WorkerHost {
+  /** Operating-system process id, for the log; a thread has the pool's. */
+  readonly pid: number;
+  /** @param transfer buffers that change hands; a process copies them instead */
+  post(message: ToWorker, transfer?: readonly ArrayBuffer[]): void;
+  /**
+   * Ends the worker by force. A thread cannot be ended during a run (O2: the whole process would abort), so it returns
+   * false there and nothing happens; `onEnd` follows when it returned true.
+   */
+  kill(): boolean;
+  /** Lets the process end although the worker lives; for a worker that was given up. */
+  unref(): void;
+}
+
+export type StartHost = (events: HostEvents) => WorkerHost;

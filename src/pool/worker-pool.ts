@@ -1,0 +1,286 @@
+// The workers: starts them, hands them batches, replaces those that end. Main thread; implements the engine's Executor.
+// Must not know clients, queues or ONNX Runtime.
+import { ServiceError, StartupError } from '../errors.ts';
+import type { BatchJob, BatchOutcome, Device, Executor, LoadedModel, ModelDescriptor, WorkerId } from '../engine/executor.ts';
+import { ModelDeaths } from './model-deaths.ts';
+import { startProcess } from './process-host.ts';
+import { type LoadMessage, type LoadReport, protocolVersion } from './protocol.ts';
+import { startThread } from './thread-host.ts';
+import type { WorkerEnd } from './worker-handle.ts';
+import type { HostEvents, Isolation, WorkerHost } from './worker-host.ts';
+import { toWorkerModel } from './worker-model.ts';
+import { type SlotEvents, WorkerSlot } from './worker-slot.ts';
+
+/** What the pool needs of a logger; pino's shape. */
+export interface PoolLogger {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** Why a worker was replaced; a label of `glossa_worker_restarts_total`. */
+export type RestartReason = 'crash' | 'hang' | 'out_of_memory' | 'failed_start';
+
+export interface PoolHooks {
+  workerRestarted(reason: RestartReason): void;
+  /** @param ms start to ready */
+  workerLoaded(worker: WorkerId, ms: number): void;
+}
+
+export interface WorkerPoolOptions {
+  readonly models: readonly ModelDescriptor[];
+  readonly device: Device;
+  readonly workerCount: number;
+  /** Intra-op threads of each session; workers × threads must not exceed the cores. */
+  readonly threadsPerWorker: number;
+  readonly isolation: Isolation;
+  readonly logger: PoolLogger;
+  readonly hooks: PoolHooks;
+  /** GLOSSA_TEST_FAULTS (worker/faults.ts). */
+  readonly faults?: string | undefined;
+  /** How long `close` waits for running batches. */
+  readonly drainTimeoutMs: number;
+}
+
+export interface ReloadHooks {
+  /** A worker with the new models serves; the old ones still do. */
+  onFirstReady(): void;
+  /** Awaited before the last worker with the old models goes: by then nothing may need them. */
+  beforeLastRetire(): Promise<void>;
+}
+
+export class WorkerPool implements Executor {
+  readonly #options: WorkerPoolOptions;
+  #models: readonly ModelDescriptor[];
+  readonly #slots = new Map<WorkerId, WorkerSlot>();
+  readonly #loaded = new Map<string, LoadedModel>();
+  readonly #deaths = new ModelDeaths();
+  readonly #listeners: (() => void)[] = [];
+  #reloading = false;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: WorkerPoolOptions) {
+    this.#options = options;
+    this.#models = options.models;
+  }
+
+  /** Resolves when every worker is ready. @throws StartupError 65 or 69 that names the model and the reason */
+  async start(): Promise<void> {
+    const { workerCount } = this.#options;
+    const slots = Array.from({ length: workerCount }, (_, index) => this.#addSlot(this.#models, index, (model) => index === this.#measurer(model)));
+    const starts = await Promise.allSettled(slots.map((slot) => slot.start()));
+    const failed = starts.find((start) => start.status === 'rejected');
+    if (failed === undefined) return;
+    await this.close();
+    throw this.#startupError(failed.reason as WorkerEnd, this.#models);
+  }
+
+  freeWorkers(model?: string): readonly WorkerId[] {
+    if (model !== undefined && this.#deaths.failure(model) !== undefined) return [];
+    const free: WorkerId[] = [];
+    for (const slot of this.#slots.values()) {
+      if (slot.status === 'up' && slot.handle?.status === 'ready' && (model === undefined || slot.models.has(model))) free.push(slot.id);
+    }
+    return free;
+  }
+
+  liveWorkerCount(model?: string): number {
+    return this.#count(model, (slot) => slot.status === 'up');
+  }
+
+  isRecovering(model?: string): boolean {
+    return this.#count(model, (slot) => slot.status === 'starting' || slot.status === 'waiting') > 0;
+  }
+
+  runBatch(worker: WorkerId, job: BatchJob, options: { readonly timeoutMs?: number } = {}): Promise<BatchOutcome> {
+    if (this.#closing !== undefined) return Promise.reject(new ServiceError('shutting_down', 'the workers are closing'));
+    const handle = this.#slots.get(worker)?.handle;
+    if (handle === undefined) return Promise.reject(new ServiceError('worker_crashed', `worker ${worker} is gone`));
+    return handle.run(job, options.timeoutMs);
+  }
+
+  loaded(model: string): LoadedModel | undefined {
+    return this.#loaded.get(model);
+  }
+
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  failure(model: string): string | undefined {
+    return this.#deaths.failure(model);
+  }
+
+  absolveDeath(model: string): void {
+    this.#deaths.absolve(model);
+  }
+
+  /** 1 for a worker that serves. */
+  *workersUp(): Iterable<readonly [WorkerId, 0 | 1]> {
+    for (const slot of this.#slots.values()) yield [slot.id, slot.status === 'up' ? 1 : 0];
+  }
+
+  /**
+   * Replaces every worker by one with these models: new before old, one at a time, running batches first.
+   * When the first new worker cannot start, the old set stays and the promise rejects with its StartupError; later
+   * ones are restarted with back-off like any other.
+   */
+  async reload(models: readonly ModelDescriptor[], hooks: ReloadHooks): Promise<void> {
+    if (this.#reloading || this.#closing !== undefined) throw new ServiceError('conflict', 'a reload or the end of the service is under way');
+    this.#reloading = true;
+    try {
+      const old = [...this.#slots.values()];
+      for (const [index, retiring] of old.entries()) {
+        const slot = this.#addSlot(models, index, () => true);
+        try {
+          await slot.start();
+        } catch (end) {
+          if (index === 0) {
+            this.#slots.delete(slot.id);
+            throw this.#startupError(end as WorkerEnd, models);
+          }
+          slot.retryAfterFailedStart(end as WorkerEnd);
+        }
+        if (index === 0) {
+          this.#models = models;
+          hooks.onFirstReady();
+        }
+        if (index === old.length - 1) await hooks.beforeLastRetire();
+        await this.#retire(retiring);
+      }
+      this.#forgetModelsBut(models);
+    } finally {
+      this.#reloading = false;
+    }
+  }
+
+  /**
+   * Ends every worker after its running batch. Hung processes are killed once `drainTimeoutMs` has passed; when a thread
+   * still runs then, the promise rejects with deadline_exceeded: it cannot be ended without the whole process.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#closeAll();
+    return this.#closing;
+  }
+
+  async #closeAll(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        const stuck = [...this.#slots.values()].filter((slot) => slot.handle?.status === 'closing' && !slot.handle.kill());
+        if (stuck.length > 0) reject(new ServiceError('deadline_exceeded', `${stuck.length} worker threads still run`));
+      }, this.#options.drainTimeoutMs);
+    });
+    try {
+      await Promise.race([timeout, Promise.all([...this.#slots.values()].map((slot) => slot.close()))]);
+    } finally {
+      clearTimeout(timer);
+    }
+    this.#slots.clear();
+    this.#notify();
+  }
+
+  async #retire(slot: WorkerSlot): Promise<void> {
+    this.#slots.delete(slot.id);
+    this.#notify();
+    await slot.close();
+  }
+
+  #forgetModelsBut(models: readonly ModelDescriptor[]): void {
+    const kept = new Set(models.map((model) => model.id));
+    for (const id of this.#loaded.keys()) if (!kept.has(id)) this.#loaded.delete(id);
+    this.#deaths.retain(kept);
+    this.#notify();
+  }
+
+  /** Index of the worker that measures a model at the start: shared out, as measuring takes as long as loading. */
+  #measurer(model: ModelDescriptor): number {
+    const loaders = Math.min(model.workerLimit ?? Number.POSITIVE_INFINITY, this.#options.workerCount);
+    return this.#models.indexOf(model) % loaders;
+  }
+
+  #addSlot(models: readonly ModelDescriptor[], index: number, measures: (model: ModelDescriptor) => boolean): WorkerSlot {
+    let id = 0;
+    while (this.#slots.has(id)) id += 1;
+    const own = models.filter((model) => model.workerLimit === undefined || index < model.workerLimit);
+    const { device, threadsPerWorker, faults } = this.#options;
+    const loadMessage = (incarnation: number): LoadMessage => ({
+      type: 'load',
+      version: protocolVersion,
+      device,
+      threadCount: threadsPerWorker,
+      models: own.map(toWorkerModel),
+      measure: own.filter((model) => !this.#loaded.has(model.id) && (incarnation > 0 || measures(model))).map((model) => model.id),
+      incarnation,
+      ...(faults === undefined ? {} : { faults }),
+    });
+    const slot = new WorkerSlot({ id, startHost: (events) => this.#startHost(id, events), loadMessage, events: this.#slotEvents });
+    this.#slots.set(id, slot);
+    return slot;
+  }
+
+  #startHost(id: WorkerId, events: HostEvents): WorkerHost {
+    if (this.#options.isolation === 'thread') return startThread(events);
+    return startProcess(events, (line) => this.#options.logger.warn({ worker: id, line }, 'worker wrote to stderr'));
+  }
+
+  readonly #slotEvents: SlotEvents = {
+    onReady: (slot, reports, startMs) => {
+      for (const report of reports) this.#learn(report);
+      this.#options.logger.info({ worker: slot.id, pid: slot.handle?.pid, startMs: Math.round(startMs) }, 'worker ready');
+      this.#options.hooks.workerLoaded(slot.id, startMs);
+      this.#notify();
+    },
+    onFree: () => this.#notify(),
+    onDeath: (slot, end) => this.#onDeath(slot, end),
+    onRestart: (_slot, cause) => this.#options.hooks.workerRestarted(restartReason(cause)),
+    onGivenUp: (slot, end) => {
+      this.#options.logger.error({ worker: slot.id, ...describeEnd(end) }, 'worker given up: too many starts in a row have failed');
+      this.#notify();
+    },
+  };
+
+  #learn(report: LoadReport): void {
+    const { id, inputNames, outputNames, measured } = report;
+    if (measured !== undefined) this.#loaded.set(id, { id, device: this.#options.device, inputNames, outputNames, ...measured });
+  }
+
+  #onDeath(slot: WorkerSlot, end: WorkerEnd): void {
+    this.#options.logger.error({ worker: slot.id, ...describeEnd(end) }, 'worker ended unasked');
+    const model = end.duringModel;
+    if (model !== undefined) this.#deaths.record(model);
+    // The batch's rejection reaches the engine as a microtask: it may absolve the model before the verdict.
+    setImmediate(() => {
+      const failure = model === undefined ? undefined : this.#deaths.judge(model);
+      if (failure !== undefined) this.#options.logger.error({ model, reason: failure }, 'model failed');
+      this.#notify();
+    });
+  }
+
+  #startupError(end: WorkerEnd, models: readonly ModelDescriptor[]): StartupError {
+    const { loadFailure } = end;
+    const name = models.find((model) => model.id === loadFailure?.model)?.name;
+    if (loadFailure === undefined) return new StartupError(65, [`a worker ended while it loaded the models (${end.reason})`]);
+    return new StartupError(65, [name === undefined ? loadFailure.message : `model ${name}: ${loadFailure.message}`]);
+  }
+
+  #count(model: string | undefined, predicate: (slot: WorkerSlot) => boolean): number {
+    let count = 0;
+    for (const slot of this.#slots.values()) if ((model === undefined || slot.models.has(model)) && predicate(slot)) count += 1;
+    return count;
+  }
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+function describeEnd(end: WorkerEnd): object {
+  return { reason: end.reason, model: end.duringModel ?? end.loadFailure?.model, cause: end.loadFailure?.message };
+}
+
+function restartReason(end: WorkerEnd): RestartReason {
+  if (end.hung) return 'hang';
+  if (end.loadFailure !== undefined) return 'failed_start';
+  return end.reason === 'ERR_WORKER_OUT_OF_MEMORY' ? 'out_of_memory' : 'crash';
+}

@@ -1,0 +1,80 @@
+// Sessions on onnxruntime-node's JavaScript API. Runs in a worker; the only importer of onnxruntime-node.
+// A run is synchronous inside and blocks its thread (platform fact O1). Knows no task and no batch.
+import { env, InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import type { CreateSession, Session, SessionOptions, TensorDescription } from './session.ts';
+import { float16ToFloat32, type NamedTensors, type Tensor } from './tensors.ts';
+
+// Nothing but JSON logs may appear on stderr; every error that matters arrives as a JavaScript error too (O15).
+env.logLevel = 'fatal';
+const fatalOnly = 4;
+
+/** Loads a graph by path, so that external data resolves beside it and nowhere else (O16). */
+export const createNodeSession: CreateSession = async (options) => {
+  try {
+    return new NodeSession(await InferenceSession.create(options.onnxPath, sessionOptions(options)));
+  } catch (error) {
+    throw new Error(`cannot load ${options.onnxPath}: ${messageOf(error)}`, { cause: error });
+  }
+};
+
+function sessionOptions(options: SessionOptions): InferenceSession.SessionOptions {
+  return {
+    executionProviders: options.device === 'cuda' ? ['cuda', 'cpu'] : ['cpu'],
+    intraOpNumThreads: options.threadCount,
+    interOpNumThreads: 1,
+    executionMode: 'sequential',
+    graphOptimizationLevel: options.graphOptimizationLevel,
+    logSeverityLevel: fatalOnly,
+    extra: {
+      session: {
+        // Idle threads of one worker must not spin on the cores of the others and of the main thread.
+        intra_op: { allow_spinning: '0' },
+        // u8 × s8 products overflow on x64 without VNNI unless this is set.
+        x64quantprecision: '1',
+      },
+    },
+  };
+}
+
+class NodeSession implements Session {
+  readonly inputs: readonly TensorDescription[];
+  readonly outputs: readonly TensorDescription[];
+  readonly #session: InferenceSession;
+
+  constructor(session: InferenceSession) {
+    this.#session = session;
+    this.inputs = session.inputMetadata.map(describe);
+    this.outputs = session.outputMetadata.map(describe);
+  }
+
+  async run(feeds: NamedTensors): Promise<NamedTensors> {
+    const tensors: Record<string, OrtTensor> = {};
+    for (const name in feeds) {
+      const tensor = feeds[name] as Tensor;
+      tensors[name] = new OrtTensor(tensor.type as 'int64', tensor.data as BigInt64Array, tensor.dims);
+    }
+    const fetched = await this.#session.run(tensors);
+    const outputs: Record<string, Tensor> = {};
+    for (const name in fetched) outputs[name] = fromOrt(fetched[name] as OrtTensor);
+    return outputs;
+  }
+
+  async release(): Promise<void> {
+    await this.#session.release();
+  }
+}
+
+function fromOrt(tensor: OrtTensor): Tensor {
+  if (tensor.type === 'float16') {
+    return { type: 'float32', dims: tensor.dims, data: float16ToFloat32(tensor.data as unknown as Uint16Array) };
+  }
+  return { type: tensor.type as Tensor['type'], dims: tensor.dims, data: tensor.data as Tensor['data'] };
+}
+
+function describe(value: InferenceSession.ValueMetadata): TensorDescription {
+  return value.isTensor ? { name: value.name, type: value.type, dims: value.shape } : { name: value.name, type: 'non-tensor', dims: [] };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
