@@ -26,6 +26,8 @@ export interface TextInput {
   readonly pair?: string;
   /** Index of the item of `results` that this text contributes to. */
   readonly item: number;
+  /** JSON pointer of the text in the body, for errors; `/inputs/<item>` when absent. */
+  readonly path?: string;
 }
 
 /** A tokenised input, or one window of a long one. All arrays have one element (offsets: two) a token. */
@@ -40,6 +42,8 @@ export interface Encoding {
   readonly wordIds?: Int32Array;
   /** 0 text, 1 pair, −1 special. */
   readonly sequenceIds?: Int8Array;
+  /** 1 where a token goes on the word of the token before it, by Hugging Face's rule; present whenever `offsets` is. */
+  readonly continues?: Uint8Array;
   /** Index in the whole document of this window's first non-special token; 0 when there is one window. */
   readonly firstToken: number;
   /** True when tokens were cut off because the request said `truncate`. */

@@ -1,0 +1,33 @@
+// Finding and checking a graph's output tensors. Runs in a worker; pure.
+import type { NamedTensors, Tensor } from '../runtime/tensors.ts';
+
+/** A float32 output tensor. */
+export interface FloatTensor {
+  readonly dims: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** Whether a tensor is float32 of `rank` dimensions. */
+export function isFloat(tensor: Tensor | undefined, rank: number): tensor is FloatTensor & Tensor {
+  return tensor !== undefined && tensor.data instanceof Float32Array && tensor.dims.length === rank;
+}
+
+/**
+ * The tensor of `rank` dimensions under the first of `names` that fits, else the first float32 output of that rank.
+ * @throws Error with the outputs there are; the batch runner makes it `inference_failed`
+ */
+export function floatOutput(outputs: NamedTensors, names: readonly string[], rank: number): FloatTensor {
+  for (const tensor of [...names.map((name) => outputs[name]), ...Object.values(outputs)]) {
+    if (isFloat(tensor, rank)) return tensor;
+  }
+  const found = Object.entries(outputs).map(([name, { type, dims }]) => `${name} ${type}[${dims.join(', ')}]`);
+  throw new Error(`the graph has no float32 output of ${rank} dimensions (wanted ${names.join(' or ')}), only ${found.join('; ')}`);
+}
+
+/** @throws Error when a number is NaN or infinite: such an answer must not reach a client (JSON would show null) */
+export function assertFinite(data: Float32Array): void {
+  // NaN and infinities survive a sum; one pass without branches.
+  let sum = 0;
+  for (let index = 0; index < data.length; index++) sum += (data[index] as number) * 0;
+  if (sum !== 0) throw new Error('the model answered with numbers that are not finite');
+}
