@@ -1,0 +1,241 @@
+// Model directories → what the engine, the pool and HTTP need of each model. Main thread, at start and reload.
+// Must not know HTTP, workers or ONNX Runtime: whether a graph loads is found out by the workers.
+import { readFile } from 'node:fs/promises';
+import { posix } from 'node:path';
+import { StartupError } from '../errors.ts';
+import { taskByName } from '../tasks/index.ts';
+import type { Encoding, SelfTest, SelfTestAnswer } from '../tasks/task.ts';
+import { TextTokenizer } from '../text/tokenizer.ts';
+import type { Device, ModelDescriptor } from './executor.ts';
+import { integerOf, type JsonObject, type ModelJson, poolingDirectory, readFacts, readTask } from './model-config.ts';
+import { type GraphFile, modelError, ModelFiles, revisionOf } from './model-files.ts';
+import type { ModelSource } from './model-sources.ts';
+import { probeTexts } from './probe-texts.ts';
+
+/** A model ready to be served once a worker has it. */
+export interface RegisteredModel {
+  readonly descriptor: ModelDescriptor;
+  /** Shared by models whose tokenizer files are equal. */
+  readonly tokenizer: TextTokenizer;
+}
+
+/** A source whose files are on this machine: hub names have been resolved. */
+export type LocalSource = Omit<ModelSource, 'from'> & { readonly directory: string };
+
+export interface LoadModelsOptions {
+  /** Decides which numeric form is best. */
+  readonly device: Device;
+  /** For models that do not say their own. */
+  readonly dtype?: string | undefined;
+}
+
+const required = ['config.json', 'tokenizer.json'] as const;
+const optional = ['tokenizer_config.json', 'special_tokens_map.json', 'modules.json', 'sentence_bert_config.json'] as const;
+const tokenizerFiles = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'] as const;
+const levels = ['disabled', 'basic', 'extended', 'all'] as const;
+/** Tokens of a probe text at most: the probe is part of the start. */
+const maxProbeTokens = 48;
+
+/**
+ * Reads, checks and digests every model.
+ * @throws StartupError with one line a broken model: 78 when something is absent, else 65
+ */
+export async function loadModels(sources: readonly LocalSource[], options: LoadModelsOptions): Promise<RegisteredModel[]> {
+  const tokenizers = new Map<string, Promise<TextTokenizer>>();
+  const loads = await Promise.allSettled(sources.map((source) => loadModel(source, options, tokenizers)));
+  const models: RegisteredModel[] = [];
+  const failures: StartupError[] = [];
+  const tasks = new Set<string>();
+  for (const load of loads) {
+    if (load.status === 'rejected') {
+      if (!(load.reason instanceof StartupError)) throw load.reason;
+      failures.push(load.reason);
+      continue;
+    }
+    const { descriptor, tokenizer } = load.value;
+    models.push({ descriptor: { ...descriptor, isDefault: !tasks.has(descriptor.task) }, tokenizer });
+    tasks.add(descriptor.task);
+  }
+  if (failures.length === 0) return models;
+  const exitCode = failures.some((failure) => failure.exitCode === 78) ? 78 : 65;
+  throw new StartupError(exitCode, failures.flatMap((failure) => failure.problems));
+}
+
+async function loadModel(source: LocalSource, options: LoadModelsOptions, tokenizers: Map<string, Promise<TextTokenizer>>): Promise<RegisteredModel> {
+  const files = new ModelFiles(source.name, source.directory);
+  const digests = new Map(await files.digests([...required, ...optional.filter((path) => files.has(path))]));
+  const json = await readModelJson(files, digests, source.task !== undefined);
+  const wrong = (error: unknown): StartupError => (error instanceof StartupError ? error : modelError(65, source.name, (error as Error).message));
+  try {
+    const task = source.task ?? readTask(json);
+    if (!taskByName.has(task)) throw new Error(`the task ${task} is not served`);
+    const facts = readFacts(json, task);
+    const graph = files.graph(options.device, source.dtype ?? options.dtype);
+    const onnxPath = await digestGraph(files, graph, digests, options.device);
+    const tokenizer = await sharedTokenizer(source.directory, digests, tokenizers);
+    const glossa = objectOf(json.config, 'glossa');
+    const tokenTypes = readTokenTypes(glossa);
+    const encode = async (text: string, pair: string | undefined, truncate: boolean, maxTokens: number): Promise<Encoding> => {
+      const input = { text, item: 0, ...(pair === undefined ? {} : { pair }) };
+      return (await tokenizer.encode(input, { maxTokens, truncate, needsOffsets: false, tokenTypes }))[0] as Encoding;
+    };
+    const probe = rowsOf(await Promise.all(probeTexts.map((text) => encode(text, undefined, true, Math.min(facts.maxTokens, maxProbeTokens)))));
+    const selfTest = await readSelfTest(glossa, facts.labels, (text, pair) => encode(text, pair, false, facts.maxTokens));
+    const revision = revisionOf(digests);
+    const licence = await readLicence(files);
+    const descriptor: ModelDescriptor = {
+      id: `${source.name}@${revision.slice(0, 12)}`,
+      name: source.name,
+      directory: source.directory,
+      onnxPath,
+      task,
+      facts,
+      dtype: graph.dtype,
+      revision,
+      graphOptimizationLevel: readLevel(glossa),
+      ...(source.workerLimit === undefined ? {} : { workerLimit: source.workerLimit }),
+      batchAlways: source.batchAlways,
+      ...(licence === undefined ? {} : { licence }),
+      vocabSize: integerOf(json.config, 'vocab_size') ?? probe.tokenIds.reduce((most, id) => Math.max(most, id), 0) + 1,
+      padTokenId: await readPadTokenId(files, json),
+      tokenTypes,
+      probe,
+      ...(selfTest === undefined ? {} : { selfTest }),
+      ...(options.device === 'fake' ? { fakeCost: readFakeCost(glossa) } : {}),
+      isDefault: false,
+    };
+    return { descriptor, tokenizer };
+  } catch (error) {
+    throw wrong(error);
+  }
+}
+
+/** The files about the model, parsed; the pooling file is added to the digests. */
+async function readModelJson(files: ModelFiles, digests: Map<string, string>, taskStated: boolean): Promise<ModelJson> {
+  const read = async (path: string): Promise<unknown> => (files.has(path) ? parseJson(files, path) : undefined);
+  const config = await read('config.json');
+  if (!isObject(config)) throw modelError(65, files.model, 'config.json is not a JSON object');
+  const [tokenizerConfig, sentenceBert, modules] = await Promise.all(['tokenizer_config.json', 'sentence_bert_config.json', 'modules.json'].map(read));
+  let pooling: unknown;
+  try {
+    const path = posix.join(poolingDirectory(modules, taskStated), 'config.json');
+    if (path !== 'config.json' && files.has(path)) {
+      for (const [name, digest] of await files.digests([path])) digests.set(name, digest);
+      pooling = await parseJson(files, path);
+    }
+  } catch (error) {
+    throw error instanceof StartupError ? error : modelError(65, files.model, (error as Error).message);
+  }
+  const object = (value: unknown): JsonObject | undefined => (isObject(value) ? value : undefined);
+  return { config, tokenizerConfig: object(tokenizerConfig), sentenceBert: object(sentenceBert), modules, pooling: object(pooling) };
+}
+
+async function parseJson(files: ModelFiles, path: string): Promise<unknown> {
+  const text = await readFile(files.path(path), 'utf8');
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw modelError(65, files.model, `${path} in ${files.directory} is not valid JSON`);
+  }
+}
+
+/** Adds the graph and its weights to the digests. @returns the graph's absolute path */
+async function digestGraph(files: ModelFiles, graph: GraphFile, digests: Map<string, string>, device: Device): Promise<string> {
+  if (device === 'fake' && !files.has(graph.path)) return posix.join(files.directory, graph.path);
+  const paths = [graph.path, ...files.externalData(graph.path)];
+  for (const [path, digest] of await files.digests(paths)) digests.set(path, digest);
+  return files.path(graph.path);
+}
+
+function sharedTokenizer(directory: string, digests: ReadonlyMap<string, string>, tokenizers: Map<string, Promise<TextTokenizer>>): Promise<TextTokenizer> {
+  const key = tokenizerFiles.map((path) => digests.get(path) ?? '-').join(' ');
+  let tokenizer = tokenizers.get(key);
+  if (tokenizer === undefined) {
+    tokenizer = TextTokenizer.load(directory);
+    tokenizers.set(key, tokenizer);
+  }
+  return tokenizer;
+}
+
+function readTokenTypes(glossa: JsonObject): ModelDescriptor['tokenTypes'] {
+  const value = glossa['token_type_ids'] ?? 'segment';
+  if (value === 'segment' || value === 'case') return value;
+  throw new Error('glossa.token_type_ids in config.json is neither segment nor case');
+}
+
+function readLevel(glossa: JsonObject): ModelDescriptor['graphOptimizationLevel'] {
+  const value = glossa['graph_optimization_level'] ?? 'all';
+  const level = levels.find((name) => name === value);
+  if (level === undefined) throw new Error(`glossa.graph_optimization_level in config.json is none of ${levels.join(', ')}`);
+  return level;
+}
+
+/** `glossa.self_test`: a list of `{text, pair?, label, score, position?}`. */
+async function readSelfTest(
+  glossa: JsonObject,
+  labels: readonly string[],
+  encode: (text: string, pair: string | undefined) => Promise<Encoding>,
+): Promise<SelfTest | undefined> {
+  const list = glossa['self_test'];
+  if (list === undefined) return undefined;
+  if (!Array.isArray(list) || list.length === 0) throw new Error('glossa.self_test in config.json is not a list');
+  const expected: SelfTestAnswer[] = [];
+  const encodings: Encoding[] = [];
+  for (const [index, item] of (list as readonly unknown[]).entries()) {
+    const { text, pair, label, score, position } = isObject(item) ? item : {};
+    if (typeof text !== 'string' || typeof label !== 'string' || typeof score !== 'number' || !labels.includes(label)) {
+      throw new Error(`glossa.self_test in config.json: item ${index} needs a text, one of the model's labels and a score`);
+    }
+    encodings.push(await encode(text, typeof pair === 'string' ? pair : undefined));
+    expected.push({ label, score, ...(typeof position === 'number' ? { position } : {}) });
+  }
+  return { ...rowsOf(encodings), expected };
+}
+
+function readFakeCost(glossa: JsonObject): NonNullable<ModelDescriptor['fakeCost']> {
+  const cost: Record<string, number> = {};
+  for (const key of ['fixedMs', 'rowMs', 'tokenMs']) {
+    const value = objectOf(glossa, 'fake')[key];
+    if (typeof value === 'number' && value >= 0) cost[key] = value;
+  }
+  return cost;
+}
+
+/** `pad_token_id`, else the id of the tokenizer's padding token, else 0: with an exact mask any id would do. */
+async function readPadTokenId(files: ModelFiles, json: ModelJson): Promise<number> {
+  const id = integerOf(json.config, 'pad_token_id');
+  if (id !== undefined) return id;
+  const stated = json.tokenizerConfig?.['pad_token'];
+  const token = isObject(stated) ? stated['content'] : stated;
+  const tokenizer = await parseJson(files, 'tokenizer.json');
+  const added = isObject(tokenizer) ? tokenizer['added_tokens'] : undefined;
+  const found: unknown = Array.isArray(added) ? added.find((entry: unknown) => isObject(entry) && entry['content'] === token) : undefined;
+  return isObject(found) ? (integerOf(found, 'id') ?? 0) : 0;
+}
+
+/** `license:` of the README's front matter. */
+async function readLicence(files: ModelFiles): Promise<string | undefined> {
+  if (!files.has('README.md')) return undefined;
+  const text = await readFile(files.path('README.md'), 'utf8');
+  const front = /^---\r?\n(?<yaml>[\s\S]*?)\r?\n---/u.exec(text)?.groups?.['yaml'];
+  return /^license:[ \t]*["']?(?<name>[\w.+-]+)/mu.exec(front ?? '')?.groups?.['name'];
+}
+
+function rowsOf(encodings: readonly Encoding[]): { tokenIds: Int32Array; lengths: Int32Array; typeIds?: Int32Array } {
+  const join = (arrays: readonly Int32Array[]): Int32Array => Int32Array.from(arrays.flatMap((array) => [...array]));
+  const typed = encodings.some((encoding) => encoding.typeIds !== undefined);
+  return {
+    tokenIds: join(encodings.map((encoding) => encoding.ids)),
+    lengths: Int32Array.from(encodings, (encoding) => encoding.ids.length),
+    ...(typed ? { typeIds: join(encodings.map((encoding) => encoding.typeIds ?? new Int32Array(encoding.ids.length))) } : {}),
+  };
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function objectOf(json: JsonObject, key: string): JsonObject {
+  const value = json[key];
+  return isObject(value) ? value : {};
+}
