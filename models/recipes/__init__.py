@@ -1,0 +1,1 @@
+"""Recipes: from open base weights and open data to the served model directories."""
