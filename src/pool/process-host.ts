@@ -3,7 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { FromWorker } from './protocol.ts';
-import type { HostEvents, WorkerHost } from './worker-host.ts';
+import type { HostEnd, HostEvents, WorkerHost } from './worker-host.ts';
 
 /** JavaScript heap of a worker in MiB. Weights and tensors lie outside it. */
 const execArgv = ['--max-old-space-size=96', '--max-semi-space-size=4'];
@@ -37,13 +37,13 @@ export function startProcess(events: HostEvents, onErrorLine: (line: string) => 
 
 /** 'exit' may come before the last messages have been read; 'disconnect' comes after them. The end is both. */
 function reportEnd(child: ChildProcess, events: HostEvents): void {
-  let reason: string | undefined;
+  let end: HostEnd | undefined;
   let disconnected = false;
   const endWhenBoth = (): void => {
-    if (reason !== undefined && disconnected) events.onEnd(reason);
+    if (end !== undefined && disconnected) events.onEnd(end);
   };
   child.on('exit', (code, signal) => {
-    reason = signal === null ? `exit code ${code}` : `signal ${signal}`;
+    end = signal === null ? { reason: `exit code ${code}` } : { reason: `signal ${signal}`, signal };
     endWhenBoth();
   });
   child.on('disconnect', () => {
@@ -52,6 +52,6 @@ function reportEnd(child: ChildProcess, events: HostEvents): void {
   });
   child.on('error', (error) => {
     // Only a child that never started has neither 'exit' nor 'disconnect'.
-    if (child.pid === undefined) events.onEnd(error.message);
+    if (child.pid === undefined) events.onEnd({ reason: error.message });
   });
 }

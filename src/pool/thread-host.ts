@@ -13,7 +13,7 @@ export function startThread(events: HostEvents): WorkerHost {
   worker.on('error', (error: NodeJS.ErrnoException) => {
     cause = error.code ?? error.message;
   });
-  worker.on('exit', (code) => events.onEnd(cause ?? `exit code ${code}`));
+  worker.on('exit', (code) => events.onEnd({ reason: cause ?? `exit code ${code}` }));
   return {
     pid: process.pid,
     post: (message, transfer) => worker.postMessage(message, transfer as TransferListItem[] | undefined),

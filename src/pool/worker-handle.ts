@@ -1,9 +1,9 @@
 // The main thread's proxy of one worker: its state, its one running batch, its deadline.
 // Must not know other workers, restarts or models beyond their ids.
-import { type ErrorCode, ServiceError } from '../errors.ts';
+import { ServiceError } from '../errors.ts';
 import type { BatchJob, BatchOutcome } from '../engine/executor.ts';
 import type { FromWorker, LoadMessage, LoadReport } from './protocol.ts';
-import type { HostEvents, StartHost, WorkerHost } from './worker-host.ts';
+import type { HostEnd, HostEvents, StartHost, WorkerHost } from './worker-host.ts';
 
 export type WorkerStatus = 'starting' | 'ready' | 'busy' | 'closing' | 'ended';
 
@@ -56,7 +56,7 @@ export class WorkerHandle {
     });
     const hostEvents: HostEvents = {
       onMessage: (message) => this.#onMessage(message),
-      onEnd: (reason) => this.#onEnd(reason),
+      onEnd: (end) => this.#onEnd(end),
     };
     this.#host = startHost(hostEvents);
     this.#host.post(load);
@@ -72,7 +72,7 @@ export class WorkerHandle {
 
   /**
    * Runs one batch; the worker must be `ready`. The job's typed arrays change hands.
-   * @throws ServiceError inference_failed, worker_crashed, deadline_exceeded
+   * @throws ServiceError inference_failed, deadline_exceeded, worker_crashed (cause `{ signal }` when a signal ended it)
    */
   run(job: BatchJob, timeoutMs: number | undefined): Promise<BatchOutcome> {
     if (this.#status !== 'ready') return Promise.reject(new ServiceError('internal', `a batch for a worker that is ${this.#status}. This is a bug.`));
@@ -144,12 +144,13 @@ export class WorkerHandle {
     }, killGraceMs);
   }
 
-  #onEnd(reason: string): void {
+  #onEnd(end: HostEnd): void {
+    const { reason } = end;
     this.#status = 'ended';
     const running = this.#running;
     if (running !== undefined) {
-      const code: ErrorCode = 'worker_crashed';
-      this.#takeRunning(running.batchId)?.reject(new ServiceError(code, `the worker ended during the run (${reason})`));
+      const cause = end.signal === undefined ? undefined : { signal: end.signal };
+      this.#takeRunning(running.batchId)?.reject(new ServiceError('worker_crashed', `the worker ended during the run (${reason})`, { cause }));
     }
     this.#resolveEnded();
     this.#events.onEnd({ reason, loadFailure: this.#loadFailure, duringModel: running?.model, hung: this.#hung });

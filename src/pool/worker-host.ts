@@ -3,10 +3,17 @@ import type { FromWorker, ToWorker } from './protocol.ts';
 
 export type Isolation = 'thread' | 'process';
 
+export interface HostEnd {
+  /** One line for the log. */
+  readonly reason: string;
+  /** The signal that ended a process. */
+  readonly signal?: string;
+}
+
 export interface HostEvents {
   onMessage(message: FromWorker): void;
-  /** Exactly once, when the worker is gone; `reason` is one line for the log. Nothing comes after it. */
-  onEnd(reason: string): void;
+  /** Exactly once, when the worker is gone. Nothing comes after it. */
+  onEnd(end: HostEnd): void;
 }
 
 export interface WorkerHost {

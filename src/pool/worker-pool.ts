@@ -56,6 +56,7 @@ export class WorkerPool implements Executor {
   readonly #loaded = new Map<string, LoadedModel>();
   readonly #deaths = new ModelDeaths();
   readonly #listeners: (() => void)[] = [];
+  #started = false;
   #reloading = false;
   #closing: Promise<void> | undefined;
 
@@ -66,6 +67,7 @@ export class WorkerPool implements Executor {
 
   /** Resolves when every worker is ready. @throws StartupError 65 or 69 that names the model and the reason */
   async start(): Promise<void> {
+    this.#started = true;
     const { workerCount } = this.#options;
     const slots = Array.from({ length: workerCount }, (_, index) => this.#addSlot(this.#models, index, (model) => index === this.#measurer(model)));
     const starts = await Promise.allSettled(slots.map((slot) => slot.start()));
@@ -89,6 +91,7 @@ export class WorkerPool implements Executor {
   }
 
   isRecovering(model?: string): boolean {
+    if (!this.#started) return model === undefined || this.#models.some((known) => known.id === model);
     return this.#count(model, (slot) => slot.status === 'starting' || slot.status === 'waiting') > 0;
   }
 

@@ -1,6 +1,7 @@
 // Sessions on onnxruntime-node's JavaScript API. Runs in a worker; the only importer of onnxruntime-node.
 // A run is synchronous inside and blocks its thread (platform fact O1). Knows no task and no batch.
 import { env, InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import { writeModel } from './onnx-writer.ts';
 import type { CreateSession, Session, SessionOptions, TensorDescription } from './session.ts';
 import { float16ToFloat32, type NamedTensors, type Tensor } from './tensors.ts';
 
@@ -16,6 +17,22 @@ export const createNodeSession: CreateSession = async (options) => {
     throw new Error(`cannot load ${options.onnxPath}: ${messageOf(error)}`, { cause: error });
   }
 };
+
+/**
+ * Runs one multiplication on the CUDA device. @throws Error with ONNX Runtime's reason, such as the library that is missing.
+ * May end the process: only for a throw-away child.
+ */
+export async function runCudaSelfTest(): Promise<void> {
+  const value = (name: string) => ({ name, type: 'float32', dims: [1] }) as const;
+  const model = writeModel({
+    inputs: [value('x')],
+    outputs: [value('y')],
+    nodes: [{ op: 'Mul', inputs: ['x', 'x'], outputs: ['y'] }],
+  });
+  const session = await InferenceSession.create(model, { executionProviders: ['cuda'], logSeverityLevel: fatalOnly });
+  const { y } = await session.run({ x: new OrtTensor('float32', Float32Array.of(3), [1]) });
+  if (y?.data[0] !== 9) throw new Error(`3 × 3 gave ${String(y?.data[0])} on the device`);
+}
 
 function sessionOptions(options: SessionOptions): InferenceSession.SessionOptions {
   return {

@@ -61,13 +61,16 @@ export interface SelfTest {
   readonly expected: readonly SelfTestAnswer[];
 }
 
+/** A label with its score, or for feature extraction the first numbers of the vector. */
 export interface SelfTestAnswer {
   /** The best label of the row; for token classification, of the token at `position`. */
-  readonly label: string;
+  readonly label?: string;
   /** Its probability; further off than 0.02 fails the start. */
-  readonly score: number;
+  readonly score?: number;
   /** Token index, special tokens counted; token classification only (default 1, the first real token). */
   readonly position?: number;
+  /** First numbers of the unit vector; any of them further off than 0.02 fails the start. */
+  readonly values?: readonly number[];
 }
 
 /** What `present` gets for each text, or window of a text, of one item. */
