@@ -1,10 +1,13 @@
 // Every setting of the service: one TypeBox schema over environment variables, read once at the start. Main thread.
 // Imported by main, app and cli only: the other rooms get values and must not know where they come from.
 import { isIP } from 'node:net';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import envSchema from 'env-schema';
 import Type, { type Static, type TSchema } from 'typebox';
-import { parseModelSources, type ModelSource } from './engine/model-sources.ts';
+import { dtypes } from './engine/graph-choice.ts';
+import { type ModelSource, parseModelSources } from './engine/model-sources.ts';
 import { StartupError } from './errors.ts';
 import { nearestName } from './nearest-name.ts';
 
@@ -25,9 +28,6 @@ const flag = (options: Documentation) => Type.Boolean({ default: false, ...optio
 const optionalText = (options: Documentation) => Type.Optional(Type.String(options));
 const optionalInteger = (options: Documentation & { readonly minimum: number; readonly maximum: number }) => Type.Optional(Type.Integer(options));
 
-/** transformers.js names of numeric forms. */
-const dtypes = ['fp32', 'fp16', 'q8', 'int8', 'uint8', 'q4', 'q4f16', 'bnb4'] as const;
-
 const schema = Type.Object({
   HOST: Type.String({ default: '127.0.0.1', description: 'Address of the API. Without keys, any but a loopback address needs `GLOSSA_ALLOW_ANONYMOUS=true`' }),
   PORT: integer({ default: 8080, minimum: 0, maximum: 65_535, description: 'Port of the API; 0 takes a free one, which the log names' }),
@@ -39,7 +39,7 @@ const schema = Type.Object({
       'Comma list of `name=directory` or `name=owner/name[@revision]` (Hugging Face hub), each with options such as `?task=token-classification&workers=1&batch=always&dtype=q8`. The first model of a task is its default. A directory is Hugging-Face-shaped: `config.json`, `tokenizer.json`, `tokenizer_config.json`, `onnx/*.onnx`; the task is read from `config.json`',
   }),
   GLOSSA_DTYPE: Type.Optional(
-    Type.Unsafe<(typeof dtypes)[number]>({ type: 'string', enum: dtypes, shownDefault: 'best present', description: 'Which ONNX file of a model, by the names of transformers.js. On CPU int8 is the fastest, on CUDA fp16' }),
+    Type.Unsafe<string>({ type: 'string', enum: dtypes, shownDefault: 'best present', description: 'Which ONNX file of a model, by the names of transformers.js. On CPU int8 is the fastest, on CUDA fp16' }),
   ),
   GLOSSA_DEVICE: choice(['auto', 'cpu', 'cuda', 'fake'], { default: 'auto', description: '`auto` takes CUDA where it works and says so in log, metrics and `/readyz`; `cuda` refuses to start without it; `fake` computes made-up answers, for tests of clients' }),
   GLOSSA_WORKERS: optionalInteger({ minimum: 1, maximum: 256, shownDefault: 'CPU quota / threads a worker', description: 'Workers, each with every model in its memory. More than there are cores gains nothing' }),
@@ -73,7 +73,11 @@ export interface Config {
   readonly values: Readonly<Values>;
   readonly metricsHost: string;
   readonly models: readonly ModelSource[];
+  /** Where `models` came from when GLOSSA_MODELS is not set. */
+  readonly modelsDirectory: string;
   readonly hubOffline: boolean;
+  /** Directory that holds what was fetched from the hub. */
+  readonly hubHome: string;
   /** Proxies to believe; empty for none. */
   readonly trustProxy: readonly string[];
   /** Fault plan of tests (worker/faults.ts). */
@@ -114,6 +118,8 @@ export function loadConfig(environment: Environment, modelsDirectory = defaultMo
     values: Object.freeze(values),
     metricsHost: values.METRICS_HOST ?? values.HOST,
     models: sources.models,
+    modelsDirectory,
+    hubHome: values.HF_HOME ?? join(homedir(), '.cache', 'huggingface'),
     hubOffline: /^(?:1|true|yes|on)$/iu.test(values.HF_HUB_OFFLINE),
     trustProxy: (values.GLOSSA_TRUST_PROXY ?? '').split(',').map((part) => part.trim()).filter((part) => part !== ''),
     testFaults,

@@ -6,33 +6,8 @@ import { join, posix, relative, sep } from 'node:path';
 import { StartupError } from '../errors.ts';
 import { readChecksums, sha256File } from './checksums.ts';
 import type { Device } from './executor.ts';
+import { chooseGraph, type GraphFile, graphs } from './graph-choice.ts';
 import { externalDataLocations } from './onnx-external.ts';
-
-/** transformers.js name → suffix of the ONNX file. */
-const suffixes: Readonly<Record<string, string>> = {
-  fp32: '',
-  fp16: '_fp16',
-  q8: '_quantized',
-  int8: '_int8',
-  uint8: '_uint8',
-  q4: '_q4',
-  q4f16: '_q4f16',
-  bnb4: '_bnb4',
-};
-
-/** Best first. On CPU half precision is emulated and 4-bit weights are unpacked at every use. */
-const preference: Readonly<Record<Device, readonly string[]>> = {
-  cpu: ['q8', 'int8', 'uint8', 'fp32', 'fp16', 'q4', 'q4f16', 'bnb4'],
-  cuda: ['fp16', 'fp32', 'q4f16', 'q4', 'bnb4', 'q8', 'int8', 'uint8'],
-  fake: ['q8', 'int8', 'uint8', 'fp32', 'fp16', 'q4', 'q4f16', 'bnb4'],
-};
-
-export interface GraphFile {
-  /** Relative to the model's directory, with forward slashes. */
-  readonly path: string;
-  /** transformers.js name, or the file's own suffix where it has none of those. */
-  readonly dtype: string;
-}
 
 /** A problem with one model as the one line that ends the start: 78 something is absent, 65 something is wrong. */
 export function modelError(exitCode: 78 | 65, model: string, problem: string): StartupError {
@@ -88,19 +63,11 @@ export class ModelFiles {
    * @throws StartupError 78 when there is none
    */
   graph(device: Device, dtype: string | undefined): GraphFile {
-    const wanted = dtype === undefined ? preference[device] : [dtype];
-    for (const name of wanted) {
-      for (const folder of ['onnx/', '']) {
-        const path = `${folder}model${suffixes[name] ?? `_${name}`}.onnx`;
-        if (this.has(path)) return { path, dtype: name };
-      }
-    }
-    const present = ['onnx', '.'].flatMap((folder) => this.#graphsIn(folder));
-    const [only] = present;
-    if (dtype === undefined && present.length === 1 && only !== undefined) {
-      return { path: only, dtype: posix.basename(only, '.onnx').replace(/^model_/u, '') };
-    }
+    const files = ['', 'onnx'].flatMap((folder) => this.#namesIn(folder));
+    const chosen = chooseGraph(files, device, dtype);
+    if (chosen !== undefined) return chosen;
     if (device === 'fake' && dtype === undefined) return { path: 'onnx/model.onnx', dtype: 'fp32' };
+    const present = graphs(files);
     const there = present.length === 0 ? 'it holds no ONNX file' : `there are ${present.join(', ')}`;
     throw modelError(78, this.model, `${this.directory} has no ONNX file${dtype === undefined ? ' with a known name' : ` for dtype ${dtype}`}; ${there}`);
   }
@@ -149,10 +116,10 @@ export class ModelFiles {
     return digests;
   }
 
-  #graphsIn(folder: string): string[] {
+  #namesIn(folder: string): string[] {
     try {
       const names = readdirSync(join(this.directory, folder)).toSorted();
-      return names.filter((name) => name.endsWith('.onnx')).map((name) => posix.join(folder, name));
+      return names.map((name) => posix.join(folder, name)).filter((path) => this.has(path));
     } catch {
       return [];
     }

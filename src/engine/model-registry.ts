@@ -7,8 +7,9 @@ import { taskByName } from '../tasks/index.ts';
 import type { Encoding, SelfTest, SelfTestAnswer } from '../tasks/task.ts';
 import { TextTokenizer } from '../text/tokenizer.ts';
 import type { Device, ModelDescriptor } from './executor.ts';
+import type { GraphFile } from './graph-choice.ts';
 import { integerOf, type JsonObject, type ModelJson, poolingDirectory, readFacts, readTask } from './model-config.ts';
-import { type GraphFile, modelError, ModelFiles, revisionOf } from './model-files.ts';
+import { modelError, ModelFiles, revisionOf } from './model-files.ts';
 import type { ModelSource } from './model-sources.ts';
 import { probeTexts } from './probe-texts.ts';
 

@@ -3,6 +3,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { TaskName } from '../tasks/task.ts';
+import { dtypes } from './graph-choice.ts';
 
 export interface ModelSource {
   readonly name: string;
@@ -28,7 +29,6 @@ const taskNames: Readonly<Record<string, TaskName>> = {
   'feature-extraction': 'feature-extraction',
   embedding: 'feature-extraction',
 };
-const dtypes: ReadonlySet<string> = new Set(['fp32', 'fp16', 'q8', 'int8', 'uint8', 'q4', 'q4f16', 'bnb4']);
 
 /**
  * @param text value of GLOSSA_MODELS: a comma list of `name=directory[?options]` or `name=owner/name[@revision][?options]`;
@@ -100,7 +100,7 @@ function parseOptions(name: string, query: string): Options | string {
       if (value !== 'always') return `model ${name}: batch must be always`;
       options = { ...options, batchAlways: true };
     } else if (key === 'dtype') {
-      if (!dtypes.has(value)) return `model ${name}: dtype must be one of ${[...dtypes].join(', ')}`;
+      if (!dtypes.includes(value)) return `model ${name}: dtype must be one of ${dtypes.join(', ')}`;
       options = { ...options, dtype: value };
     } else {
       return `model ${name}: ${key} is not an option; there are task, workers, batch and dtype`;

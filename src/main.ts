@@ -1,0 +1,77 @@
+// The process: settings → logger → app → ports and workers → signals → drain → exit code. Main thread.
+// Must not know rooms: app.ts builds and ends the service.
+import { type App, buildApp } from './app.ts';
+import { type Config, loadConfig } from './config.ts';
+import { StartupError } from './errors.ts';
+import { createLogger, type Logger } from './observability/logger.ts';
+
+/** An error that nobody handled (sysexits.h: internal software error). */
+const internalErrorCode = 70;
+/** Longest wait for log lines to leave before the process ends itself, in milliseconds. */
+const flushMs = 250;
+/** Longest wait for workers after an error that nobody handled, in milliseconds. */
+const abortMs = 2000;
+/** What closing may take beyond the drain's own deadlines, in milliseconds. */
+const closeMs = 1500;
+
+let logger = createLogger({ level: 'info' });
+let app: App | undefined;
+
+process.on('uncaughtException', (error) => void crash(error));
+process.on('unhandledRejection', (reason) => void crash(reason));
+
+try {
+  const config = loadConfig(process.env);
+  logger = createLogger({ level: config.values.LOG_LEVEL });
+  app = await buildApp(config, logger);
+  handleSignals(app, config, logger);
+  await app.start();
+} catch (error) {
+  await failStart(error);
+}
+
+/** One line with every problem, whatever LOG_LEVEL says, then the exit code that names the kind. */
+async function failStart(error: unknown): Promise<void> {
+  if (!(error instanceof StartupError)) return crash(error);
+  const { exitCode, problems } = error;
+  createLogger({ level: 'fatal' }).fatal({ exitCode, problems }, `cannot start: ${problems.join('; ')}`);
+  process.exit(exitCode);
+}
+
+function handleSignals(service: App, config: Config, log: Logger): void {
+  let ending = false;
+  const end = (signal: NodeJS.Signals): void => {
+    log.info({ signal }, ending ? 'ending at once' : 'signal received');
+    if (ending) return void kill();
+    ending = true;
+    const { GLOSSA_DRAIN_DELAY_MS, GLOSSA_DRAIN_TIMEOUT_MS } = config.values;
+    setTimeout(() => void kill('the drain deadline has passed'), GLOSSA_DRAIN_DELAY_MS + GLOSSA_DRAIN_TIMEOUT_MS + closeMs);
+    service.close().then(
+      () => process.exit(0),
+      (error: unknown) => void kill(error),
+    );
+  };
+  process.on('SIGTERM', end);
+  process.on('SIGINT', end);
+  process.on('SIGHUP', () => {
+    service.reload().catch((error: unknown) => {
+      log.error({ problems: error instanceof StartupError ? error.problems : [String(error)] }, 'reload failed: the models from before are still served');
+    });
+  });
+}
+
+/** State is unknown now: ends in order when the workers are idle soon, else like `kill`. */
+async function crash(error: unknown): Promise<void> {
+  logger.fatal({ err: error }, 'internal error');
+  setTimeout(() => void kill(), abortMs);
+  // An exit during a run in a worker thread would abort the whole process with a core dump.
+  await app?.abort();
+  process.exit(internalErrorCode);
+}
+
+/** Ends the process whatever its threads do: SIGKILL is the one clean way while a run is in progress. */
+async function kill(reason?: unknown): Promise<void> {
+  if (reason !== undefined) logger.fatal({ reason: String(reason) }, 'ending at once');
+  setTimeout(() => process.kill(process.pid, 'SIGKILL'), flushMs);
+  logger.flush(() => process.kill(process.pid, 'SIGKILL'));
+}
