@@ -2,7 +2,7 @@
 // Must not know how the batch was chosen, nor tasks or HTTP.
 import { ServiceError, toServiceError } from '../errors.ts';
 import type { Metrics } from '../observability/metrics.ts';
-import type { Clock } from './clock.ts';
+import { type Clock, longestTimerMs } from './clock.ts';
 import type { Entry } from './entry.ts';
 import type { BatchJob, BatchOutcome, Executor, WorkerId } from './executor.ts';
 import { afterDeath, afterError, endedFromOutside, type FailureDecision } from './failures.ts';
@@ -46,7 +46,7 @@ export class BatchRunner {
     model.runningMs += batch.aloneMs;
     try {
       const job = collate(model.id, batch.entries);
-      const outcome = await executor.runBatch(worker, job, { timeoutMs: timeoutMs(batch) });
+      const outcome = await executor.runBatch(worker, job, limitOf(batch));
       this.#answer(model, batch, outcome);
     } catch (error) {
       this.#fail(model, batch, toServiceError(error));
@@ -118,10 +118,11 @@ function failAll(entries: readonly Entry[], error: ServiceError): void {
 }
 
 /** Until the last deadline among the entries, and a little more: by then nobody waits for the run. */
-function timeoutMs(batch: RunningBatch): number {
+function limitOf(batch: RunningBatch): { readonly timeoutMs?: number } {
   let deadlineAt = 0;
   for (const entry of batch.entries) deadlineAt = Math.max(deadlineAt, entry.owner.deadlineAt);
-  return deadlineAt - batch.startedAt + hungGraceMs;
+  const timeoutMs = deadlineAt - batch.startedAt + hungGraceMs;
+  return Number.isFinite(timeoutMs) ? { timeoutMs: Math.min(timeoutMs, longestTimerMs) } : {};
 }
 
 /** The rows one after the other, unpadded. The only copy of token ids that the engine makes. */

@@ -9,16 +9,27 @@ import { type BatchBudgets, nearestFirst, planBatch } from './plan-batch.ts';
 
 /** Entries that one plan looks at. Longer windows sort better and take longer to sort. */
 const windowSize = 64;
-/** What a batch costs besides its run: two messages, dispatch and replies (platform-facts.md O5 and the main thread's share). */
-const overheadMs = 0.15;
-/** Share of a text's lone cost that joining a batch must save. */
-const margin = 0.04;
-/** A shape not measured during this many batches is tried again. */
+/** What a batch costs besides its run: two messages and their handling (platform-facts.md O5). */
+const overheadMs = 0.1;
+/** Share of a text's lone cost that joining a batch must save: a gain within the noise is not worth waiting for others. */
+const margin = 0.06;
+/** What has not been measured during this many batches is tried again. */
 const exploreAfter = 64;
+const maxTrialRows = 4;
 /** Batches of others that must have been measured before the first try, so that a quiet model explores nothing. */
 const exploreFirstAfter = 8;
 /** Longest over shortest text of an exploring batch: it must say something about rows, not about padding. */
 const nearRatio = 1.25;
+
+/** A batch of less than this is not split for workers that are busy now. */
+const splitMs = 4;
+
+/** Workers that have a model. */
+export interface WorkerCounts {
+  readonly free: number;
+  /** Free and busy. */
+  readonly live: number;
+}
 
 /** One model's waiting entries. */
 export class Batcher {
@@ -114,9 +125,9 @@ export class Batcher {
    * The entries of the next batch for `flow`: the oldest of that flow, and entries of any flow of the model that gain by
    * running with it. Entries that are past their deadline are ended and left out. Empty when nothing is left.
    *
-   * @param freeWorkerCount workers that could take this model now: a batch leaves work for the others
+   * @param workers that could take this model now, and that could at all: a batch leaves work for the others
    */
-  plan(flow: FlowQueue, freeWorkerCount: number, now: number): Entry[] {
+  plan(flow: FlowQueue, workers: WorkerCounts, now: number): Entry[] {
     for (let group = flow.takeGroup(); group !== undefined; group = flow.takeGroup()) {
       const live = dropExpired(group, now);
       if (live.length > 0) return live;
@@ -125,9 +136,18 @@ export class Batcher {
     if (window.length <= 1 || !this.#batched) return window.slice(0, 1);
     const lengths = window.map((entry) => entry.length);
     const estimateMs = (rows: number, length: number): number => this.#cost.estimateMs(rows, length);
-    const maxMs = freeWorkerCount > 1 ? Math.min(this.#budgets.maxMs, this.backlogMs / freeWorkerCount) : this.#budgets.maxMs;
+    const maxMs = Math.min(this.#budgets.maxMs, this.#shareMs(workers));
     const planned = planBatch(lengths, { ...this.#budgets, maxMs, estimateMs, overheadMs, margin });
     return this.#explore(lengths, planned).map((index) => window[index] as Entry);
+  }
+
+  /**
+   * One worker's share of what waits. All of it in one batch would leave the next free worker with crumbs, and every
+   * client of the big batch waiting for its last row; from `splitMs` on, smaller batches cost next to nothing more.
+   */
+  #shareMs(workers: WorkerCounts): number {
+    const { backlogMs } = this;
+    return Math.max(backlogMs / Math.max(1, workers.live), Math.min(splitMs, backlogMs / Math.max(1, workers.free)));
   }
 
   /** Waiting entries, the flow's own first. */
@@ -145,24 +165,28 @@ export class Batcher {
   }
 
   /**
-   * Now and then another batch than the planned one, so that the cost model learns what it never sees: the oldest entry
-   * alone where it would be batched, twice as many where near-equal ones are at hand. Costs at most two batches in 64.
+   * Now and then another batch than the planned one, so that the cost model learns what it would never see: the oldest
+   * entry alone where it would be batched, near-equal ones together where each would run alone. At most one batch in 32.
    */
   #explore(lengths: readonly number[], planned: number[]): number[] {
     const cost = this.#cost;
     if (cost.measurementCount < exploreFirstAfter) return planned;
     const oldest = lengths[0] as number;
-    if (planned.length > 1 && cost.staleness(1, oldest) > exploreAfter) return [0];
-    const rows = Math.min(planned.length * 2, this.#budgets.maxRows);
-    if (rows <= planned.length || rows > lengths.length) return planned;
-    if (cost.staleness(rows, oldest) <= exploreAfter) return planned;
-    const near = nearestFirst(lengths, oldest).slice(0, rows - 1);
-    const all = near.map((index) => lengths[index] as number);
-    const longest = Math.max(oldest, ...all);
-    if (longest > Math.min(oldest, ...all) * nearRatio || longest * rows > this.#budgets.maxTokens) return planned;
-    // The rows' lone costs, not the batch's: what is to be found out is whether the latter is wrong.
-    if (cost.estimateMs(1, longest) * rows > this.#budgets.maxMs) return planned;
-    return [0, ...near];
+    if (planned.length > 1) return cost.staleness(false, oldest) > exploreAfter ? [0] : planned;
+    if (cost.staleness(true, oldest) <= exploreAfter) return planned;
+    const trial = [0];
+    let longest = oldest;
+    for (const index of nearestFirst(lengths, oldest)) {
+      const length = lengths[index] as number;
+      const rows = trial.length + 1;
+      if (rows > maxTrialRows || Math.max(length, oldest) > Math.min(length, oldest) * nearRatio) break;
+      longest = Math.max(longest, length);
+      // The rows' lone costs, not the batch's estimate: what is to be found out is whether that is wrong.
+      const tooMuch = cost.estimateMs(1, longest) * rows > this.#budgets.maxMs || longest * rows > this.#budgets.maxTokens;
+      if (rows > this.#budgets.maxRows || tooMuch) break;
+      trial.push(index);
+    }
+    return trial;
   }
 }
 

@@ -14,8 +14,8 @@ export interface Clock {
   afterBurst(callback: () => void): void;
 }
 
-/** `setTimeout` fires at once for longer delays; such deadlines are as good as none. */
-const longestTimerMs = 2 ** 31 - 1;
+/** `setTimeout` fires at once for longer delays, in milliseconds; such deadlines are as good as none. */
+export const longestTimerMs = 2 ** 31 - 1;
 
 /** The clock of the process. */
 export const systemClock: Clock = {

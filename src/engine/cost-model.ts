@@ -1,54 +1,65 @@
 // What a batch will cost: estimated worker milliseconds for n rows padded to L tokens. Main thread; pure state.
 // Must not know the queue: it learns from measured batches and answers questions about others.
-import { type CostCurve, curveMs, fitCurve } from './cost-fit.ts';
+import { type CostCurve, curveMs, fitCurve, usableSamples } from './cost-fit.ts';
 import type { CostSample } from './executor.ts';
 
-// Grid of corrections: rows 1, 2, 4 … 64; lengths 8, 16 … 512.
-const rowNodeCount = 7;
-const lengthNodeCount = 7;
-const firstLengthPower = 3;
+/** Lengths at which something is learned: 8, 16 … 512 tokens; between them it is interpolated in log length. */
+const nodeCount = 7;
+const firstNodePower = 3;
 
-/** One measurement moves the model by at most this much (a factor of 2), however wild it is. */
+/** A joining row's cost over a lone text's, when no sample says otherwise: batching gains nothing. */
+const unknownRowShare = 1;
+const rowShareRange = [0.01, 8] as const;
+
+/** One measurement moves anything by at most a factor of 2, however wild it is. */
 const maxSurprise = Math.LN2;
 /** Noise only ever makes a run slower, so a slow run is believed half as much as a fast one. */
 const slowTrust = 0.5;
 /** Share of an error that the speed of the whole machine takes on. */
 const machineGain = 0.1;
-/** Least share of an error that a well-known node takes on; new nodes take 1 / (2 + measurements). */
-const nodeGain = 0.03;
-/** Distance in powers of two over which a warm-up sample speaks for its neighbours. */
-const kernelWidth = 1;
+/** Least share of an error that a node takes on; new nodes take 1 / (2 + measurements). */
+const nodeGain = 0.02;
+const maxEvidence = 1 / nodeGain;
 
-/** Where a point lies in the grid: the lower node and the share of the upper one, in each direction. */
-interface GridPlace {
-  readonly row: number;
-  readonly rowShare: number;
-  readonly length: number;
-  readonly lengthShare: number;
+/** Two neighbouring nodes around a length, and the upper one's share. */
+interface Place {
+  readonly lower: number;
+  readonly upperShare: number;
+}
+
+/** A quantity at each node, with how much has been measured there. */
+interface Learned {
+  readonly values: Float64Array;
+  /** Measurements, at most `maxEvidence`; halved by every wild one, so that a lasting change is learned fast. */
+  readonly evidence: Float64Array;
 }
 
 /**
- * Estimated cost = fitted curve × machine speed × correction from a grid in (log rows, log length).
+ * `estimate(n, L) = machine × lone(L) × (1 + (n − 1) × rowShare(L))`.
  *
- * The curve comes from the warm-up samples, and gives sane values where nothing was measured. A curve alone cannot say
- * that batching pays at 16 tokens and not at 64, so the grid holds what it gets wrong. Every real batch updates both:
- * the part of an error that all batches share (a busy machine) goes to one fast factor, the rest to the nodes around
- * the batch, in log space, clipped. Decisions compare two estimates, so the shared factor cancels out of them.
+ * `lone` is a curve fitted to the warm-up samples, with a learned correction at each node. `rowShare` says what another
+ * row of the same length costs in units of a lone text: ≈ 0.6 at 16 tokens and ≈ 1 from 64 on a CPU, far less on a GPU,
+ * above 1 where batching loses. Two numbers a length keep decisions smooth in n, and every batch size teaches the same
+ * number. Each real batch updates them, clipped and in log space; what all batches have in common (a busy machine) goes
+ * to one fast factor, which cancels out when two estimates are compared.
  */
 export class CostModel {
   readonly #curve: CostCurve;
-  readonly #corrections = new Float64Array(rowNodeCount * lengthNodeCount);
-  /** Measurements that each node has seen, forgotten exponentially. */
-  readonly #evidence = new Float64Array(rowNodeCount * lengthNodeCount);
-  /** `#measurementCount` when each node last saw a measurement. */
-  readonly #lastSeen = new Float64Array(rowNodeCount * lengthNodeCount).fill(-Infinity);
+  /** Logarithms of corrections to the curve. */
+  readonly #lone: Learned = { values: new Float64Array(nodeCount), evidence: new Float64Array(nodeCount) };
+  readonly #rowShare: Learned = { values: new Float64Array(nodeCount).fill(unknownRowShare), evidence: new Float64Array(nodeCount) };
+  /** `measurementCount` when each node last saw a lone text, and a batch. */
+  readonly #loneSeen = new Float64Array(nodeCount).fill(-Infinity);
+  readonly #batchSeen = new Float64Array(nodeCount).fill(-Infinity);
   #machine = 0;
   #measurementCount = 0;
 
   /** @param samples warm-up measurements; none is allowed */
   constructor(samples: readonly CostSample[] = []) {
-    this.#curve = fitCurve(samples);
-    this.#spread(samples);
+    const usable = usableSamples(samples);
+    this.#curve = fitCurve(usable);
+    for (const { length, ms, rows } of usable) if (rows === 1) this.#learn(this.#lone, length, Math.log(ms / this.#loneMs(length)));
+    startRowShares(this.#rowShare.values, usable, (length) => this.#loneMs(length));
   }
 
   /** Batches measured so far. */
@@ -58,75 +69,83 @@ export class CostModel {
 
   /** Estimated worker milliseconds of `rows` ≥ 1 texts padded to `length` ≥ 1 tokens. O(1). */
   estimateMs(rows: number, length: number): number {
-    return curveMs(this.#curve, rows, length) * Math.exp(this.#machine + this.#correction(place(rows, length)));
+    return this.#loneMs(length) * (1 + (rows - 1) * read(this.#rowShare.values, place(length)));
   }
 
   /** Learns from one real batch that took `ms` in a worker. */
   update(rows: number, length: number, ms: number): void {
     if (!(ms > 0) || !Number.isFinite(ms)) return;
     this.#measurementCount++;
-    const at = place(rows, length);
-    const error = Math.log(ms / curveMs(this.#curve, rows, length)) - this.#machine - this.#correction(at);
-    const surprise = Math.max(-maxSurprise, Math.min(maxSurprise, error > 0 ? error * slowTrust : error));
-    this.#machine += machineGain * surprise;
-    for (let index = 0; index < 4; index++) {
-      const share = nodeShare(at, index);
-      if (share === 0) continue;
-      const node = nodeIndex(at, index);
-      const evidence = this.#evidence[node] ?? 0;
-      this.#corrections[node] = (this.#corrections[node] ?? 0) + share * Math.max(nodeGain, 1 / (2 + evidence)) * surprise;
-      this.#evidence[node] = Math.min(64, evidence + share);
-      if (share >= 0.25) this.#lastSeen[node] = this.#measurementCount;
+    const raw = Math.log(ms / this.estimateMs(rows, length));
+    const error = raw > 0 ? raw * slowTrust : raw;
+    this.#machine += machineGain * clip(error);
+    if (rows === 1) {
+      this.#learn(this.#lone, length, error);
+    } else {
+      // d log(estimate) / d rowShare, inverted: the step in rowShare that makes up for the error.
+      const factor = 1 + (rows - 1) * read(this.#rowShare.values, place(length));
+      this.#learn(this.#rowShare, length, error, factor / (rows - 1), rowShareRange);
+    }
+    const seen = rows === 1 ? this.#loneSeen : this.#batchSeen;
+    seen[nearestNode(length)] = this.#measurementCount;
+  }
+
+  /** Measurements since a lone text, or a batch, of about this length was last seen; Infinity: never. */
+  staleness(batched: boolean, length: number): number {
+    const seen = batched ? this.#batchSeen : this.#loneSeen;
+    return this.#measurementCount - (seen[nearestNode(length)] ?? -Infinity);
+  }
+
+  #loneMs(length: number): number {
+    return curveMs(this.#curve, length) * Math.exp(this.#machine + read(this.#lone.values, place(length)));
+  }
+
+  #learn(what: Learned, length: number, error: number, scale = 1, range: readonly [number, number] = [-Infinity, Infinity]): void {
+    const at = place(length);
+    const wild = Math.abs(error) > maxSurprise;
+    for (let side = 0; side < 2; side++) {
+      const share = side === 0 ? 1 - at.upperShare : at.upperShare;
+      const node = at.lower + side;
+      const evidence = what.evidence[node] ?? 0;
+      const gain = Math.max(nodeGain, 1 / (2 + evidence));
+      const moved = (what.values[node] ?? 0) + share * gain * clip(error) * scale;
+      what.values[node] = Math.min(range[1], Math.max(range[0], moved));
+      what.evidence[node] = wild ? evidence * (1 - share / 2) : Math.min(maxEvidence, evidence + share);
     }
   }
+}
 
-  /** Measurements since the model last saw a batch of about this shape; Infinity when it never did. */
-  staleness(rows: number, length: number): number {
-    const at = place(rows, length);
-    let nearest = 0;
-    for (let index = 1; index < 4; index++) if (nodeShare(at, index) > nodeShare(at, nearest)) nearest = index;
-    return this.#measurementCount - (this.#lastSeen[nodeIndex(at, nearest)] ?? -Infinity);
-  }
-
-  /** Start values of the grid: each node takes the curve's error at the samples near it. */
-  #spread(samples: readonly CostSample[]): void {
-    const known = samples.filter((sample) => sample.ms > 0 && sample.rows > 0 && sample.length > 0 && Number.isFinite(sample.ms));
-    for (let row = 0; row < rowNodeCount; row++) {
-      for (let length = 0; length < lengthNodeCount; length++) {
-        let weighted = 0;
-        let total = 0.05; // far from every sample the curve stands as it is
-        for (const sample of known) {
-          const rowDistance = Math.log2(sample.rows) - row;
-          const lengthDistance = Math.log2(sample.length) - firstLengthPower - length;
-          const weight = Math.exp(-(rowDistance ** 2 + lengthDistance ** 2) / (2 * kernelWidth ** 2 * 0.25));
-          weighted += weight * Math.log(sample.ms / curveMs(this.#curve, sample.rows, sample.length));
-          total += weight;
-        }
-        this.#corrections[row * lengthNodeCount + length] = weighted / total;
-      }
+/** Row shares at the nodes from samples of several rows: the nearest in log length, weighted; unknown where there are none. */
+function startRowShares(values: Float64Array, samples: readonly CostSample[], loneMs: (length: number) => number): void {
+  for (let node = 0; node < nodeCount; node++) {
+    let weighted = 0;
+    let total = 0;
+    for (const { rows, length, ms } of samples) {
+      if (rows < 2) continue;
+      const distance = Math.log2(length) - firstNodePower - node;
+      const weight = (rows - 1) / (0.01 + distance ** 4);
+      weighted += weight * ((ms / loneMs(length) - 1) / (rows - 1));
+      total += weight;
     }
-  }
-
-  #correction(at: GridPlace): number {
-    let sum = 0;
-    for (let index = 0; index < 4; index++) sum += nodeShare(at, index) * (this.#corrections[nodeIndex(at, index)] ?? 0);
-    return sum;
+    if (total > 0) values[node] = Math.min(rowShareRange[1], Math.max(rowShareRange[0], weighted / total));
   }
 }
 
-function place(rows: number, length: number): GridPlace {
-  const x = Math.min(rowNodeCount - 1, Math.log2(Math.max(1, rows)));
-  const y = Math.min(lengthNodeCount - 1, Math.max(0, Math.log2(Math.max(1, length)) - firstLengthPower));
-  const row = Math.min(rowNodeCount - 2, Math.floor(x));
-  const column = Math.min(lengthNodeCount - 2, Math.floor(y));
-  return { row, rowShare: x - row, length: column, lengthShare: y - column };
+function clip(error: number): number {
+  return Math.max(-maxSurprise, Math.min(maxSurprise, error));
 }
 
-/** Corner 0–3 of the cell: bit 0 the longer side, bit 1 the side with more rows. */
-function nodeIndex(at: GridPlace, corner: number): number {
-  return (at.row + (corner >> 1)) * lengthNodeCount + at.length + (corner & 1);
+function place(length: number): Place {
+  const position = Math.min(nodeCount - 1, Math.max(0, Math.log2(Math.max(1, length)) - firstNodePower));
+  const lower = Math.min(nodeCount - 2, Math.floor(position));
+  return { lower, upperShare: position - lower };
 }
 
-function nodeShare(at: GridPlace, corner: number): number {
-  return ((corner >> 1) === 1 ? at.rowShare : 1 - at.rowShare) * ((corner & 1) === 1 ? at.lengthShare : 1 - at.lengthShare);
+function read(values: Float64Array, at: Place): number {
+  return (values[at.lower] ?? 0) * (1 - at.upperShare) + (values[at.lower + 1] ?? 0) * at.upperShare;
+}
+
+function nearestNode(length: number): number {
+  const { lower, upperShare } = place(length);
+  return upperShare < 0.5 ? lower : lower + 1;
 }

@@ -141,7 +141,8 @@ export class Dispatcher {
 
   #serve(candidate: Candidate, now: number): void {
     const { model, flow, worker, freeWorkerCount } = candidate;
-    const entries = model.batcher.plan(flow, freeWorkerCount, now);
+    const live = this.#options.executor.liveWorkerCount(model.id);
+    const entries = model.batcher.plan(flow, { free: freeWorkerCount, live }, now);
     if (entries.length === 0) return;
     let paddedLength = 0;
     let aloneMs = 0;
