@@ -9,15 +9,17 @@ import { fileURLToPath } from 'node:url';
 export type DeviceProbe = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 
 const timeoutMs = 60_000;
-const providerLibrary = 'libonnxruntime_providers_cuda.so';
+const maxLogChars = 100_000;
+const providerLibraries = ['libonnxruntime_providers_cuda.so', 'libonnxruntime_providers_shared.so'];
 
-/** Never rejects. Costs nothing where ONNX Runtime's CUDA library is not installed. */
-export async function probeCuda(): Promise<DeviceProbe> {
-  const binding = bindingDirectory();
-  if (!existsSync(join(binding, providerLibrary))) {
-    return { ok: false, reason: `${providerLibrary} is not installed beside onnxruntime-node (${process.platform}/${process.arch})` };
-  }
-  return askChild();
+/**
+ * Never rejects. Costs nothing where ONNX Runtime's CUDA libraries are not installed.
+ * @param directory where they must lie: beside onnxruntime-node's binding
+ */
+export async function probeCuda(directory = bindingDirectory()): Promise<DeviceProbe> {
+  const absent = providerLibraries.find((library) => !existsSync(join(directory, library)));
+  if (absent === undefined) return askChild();
+  return { ok: false, reason: `${absent} is not installed beside onnxruntime-node (${process.platform}/${process.arch})` };
 }
 
 function bindingDirectory(): string {
@@ -27,7 +29,12 @@ function bindingDirectory(): string {
 
 function askChild(): Promise<DeviceProbe> {
   return new Promise((resolve) => {
-    const child = fork(fileURLToPath(new URL('../runtime/cuda-probe.js', import.meta.url)), { execArgv: [], stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+    const child = fork(fileURLToPath(new URL('../runtime/cuda-probe.js', import.meta.url)), { execArgv: [], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+    let log = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      if (log.length < maxLogChars) log += text;
+    });
+    let explain: string | undefined;
     let answer: DeviceProbe = { ok: false, reason: 'the probe ended without an answer' };
     const timer = setTimeout(() => {
       answer = { ok: false, reason: `the probe did not end within ${timeoutMs / 1000} s` };
@@ -35,20 +42,23 @@ function askChild(): Promise<DeviceProbe> {
     }, timeoutMs);
     child.on('message', (message) => {
       const reply = message as DeviceProbe;
-      answer = reply.ok ? reply : { ok: false, reason: explainCudaError(reply.reason) };
+      if (reply.ok) answer = reply;
+      else explain = reply.reason;
     });
     child.on('error', (error) => resolve({ ok: false, reason: error.message }));
-    child.on('exit', (_code, signal) => {
+    child.on('close', (_code, signal) => {
       clearTimeout(timer);
+      if (explain !== undefined) answer = { ok: false, reason: explainCudaError(`${explain}\n${log}`) };
       if (signal !== null && signal !== 'SIGKILL') answer = { ok: false, reason: `the probe was ended by ${signal}` };
       resolve(answer);
     });
   });
 }
 
-/** The missing library where ONNX Runtime's message names one, else its first line. Pure. */
+/** The missing library where ONNX Runtime's words name one, else the loader's complaint, else the first line. Pure. */
 export function explainCudaError(message: string): string {
   const missing = /(lib[\w.+-]+?\.so(?:\.\d+)*): cannot open shared object file/.exec(message);
   if (missing !== null) return `${missing[1]} is missing`;
-  return message.split('\n', 1)[0] ?? message;
+  const complaint = /with error: (?:\S*\/)?([^\n]+)/.exec(message);
+  return complaint?.[1] ?? message.split('\n', 1)[0] ?? message;
 }

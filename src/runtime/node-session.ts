@@ -19,10 +19,12 @@ export const createNodeSession: CreateSession = async (options) => {
 };
 
 /**
- * Runs one multiplication on the CUDA device. @throws Error with ONNX Runtime's reason, such as the library that is missing.
+ * Runs one multiplication on the CUDA device. @throws Error with ONNX Runtime's reason; details go to stderr.
  * May end the process: only for a throw-away child.
  */
 export async function runCudaSelfTest(): Promise<void> {
+  // The name of a missing library stands only in the native log line, which the parent process reads.
+  env.logLevel = 'error';
   const value = (name: string) => ({ name, type: 'float32', dims: [1] }) as const;
   const model = writeModel({
     inputs: [value('x')],
