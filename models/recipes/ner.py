@@ -18,6 +18,7 @@ from . import ner_train
 from .base import MODELS, WORK
 from .cards import ner_card
 from .convert import convert_directory
+from .convert.golden import write_golden
 from .convert.sums import write_sums
 from .loop import best_weights, setup
 from .measures import f1, interval
@@ -100,6 +101,7 @@ def ship(work: Path, out: Path, provisional: bool) -> None:
     if not provisional:
         metrics["tests"] = measure(model, out)
     write_json(work / "metrics.json", metrics)
+    write_golden(hf, out)
     (out / "README.md").write_text(ner_card(metrics), encoding="utf-8")
     write_sums(out)
 

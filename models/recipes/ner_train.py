@@ -77,7 +77,7 @@ def run(work: Path, cased: bool, epochs: int, limit: int | None = None) -> tuple
     return model, train(model, [draw] * epochs, score, SETTINGS, work)
 
 
-def compare_case(limit: int = 8000, epochs: int = 1) -> dict[str, float]:
+def compare_case(limit: int = 4000, epochs: int = 1) -> dict[str, float]:
     """The A/B: the same short training with and without case features; dev F1 of each."""
     found = {}
     for name, cased in (("plain", False), ("case", True)):

@@ -17,6 +17,7 @@ from . import sentiment_train
 from .base import MODELS, WORK
 from .cards import sentiment_card
 from .convert import convert_directory
+from .convert.golden import write_golden
 from .convert.sums import write_sums
 from .loop import best_weights, setup
 from .measures import accuracy, interval
@@ -93,6 +94,7 @@ def ship(work: Path, out: Path, provisional: bool) -> None:
     if not provisional:
         metrics["tests"] = measure(model, out)
     write_json(work / "metrics.json", metrics)
+    write_golden(hf, out)
     (out / "README.md").write_text(sentiment_card(metrics), encoding="utf-8")
     write_sums(out)
 
