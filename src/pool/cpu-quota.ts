@@ -28,7 +28,8 @@ export function cgroupDirectories(procSelfCgroup: string): string[] {
     const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
     if (controllers === undefined || path === undefined) continue;
     if (controllers !== '' && !controllers.split(',').includes('cpu')) continue;
-    const roots = controllers === '' ? ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'] : ['/sys/fs/cgroup/cpu', `/sys/fs/cgroup/${controllers}`];
+    const roots =
+      controllers === '' ? ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'] : ['/sys/fs/cgroup/cpu', `/sys/fs/cgroup/${controllers}`];
     const parts = path.split('/').filter((part) => part !== '' && part !== '..');
     for (let depth = parts.length; depth >= 0; depth--) {
       for (const root of roots) directories.push([root, ...parts.slice(0, depth)].join('/'));

@@ -29,7 +29,10 @@ function bindingDirectory(): string {
 
 function askChild(): Promise<DeviceProbe> {
   return new Promise((resolve) => {
-    const child = fork(fileURLToPath(new URL('../runtime/cuda-probe.js', import.meta.url)), { execArgv: [], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+    const child = fork(fileURLToPath(new URL('../runtime/cuda-probe.js', import.meta.url)), {
+      execArgv: [],
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    });
     let log = '';
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       if (log.length < maxLogChars) log += text;

@@ -75,7 +75,8 @@ export class WorkerHandle {
    * @throws ServiceError inference_failed, deadline_exceeded, worker_crashed (cause `{ signal }` when a signal ended it)
    */
   run(job: BatchJob, timeoutMs: number | undefined): Promise<BatchOutcome> {
-    if (this.#status !== 'ready') return Promise.reject(new ServiceError('internal', `a batch for a worker that is ${this.#status}. This is a bug.`));
+    if (this.#status !== 'ready')
+      return Promise.reject(new ServiceError('internal', `a batch for a worker that is ${this.#status}. This is a bug.`));
     this.#status = 'busy';
     const batchId = this.#nextBatchId++;
     return new Promise((resolve, reject) => {
@@ -150,7 +151,9 @@ export class WorkerHandle {
     const running = this.#running;
     if (running !== undefined) {
       const cause = end.signal === undefined ? undefined : { signal: end.signal };
-      this.#takeRunning(running.batchId)?.reject(new ServiceError('worker_crashed', `the worker ended during the run (${reason})`, { cause }));
+      this.#takeRunning(running.batchId)?.reject(
+        new ServiceError('worker_crashed', `the worker ended during the run (${reason})`, { cause }),
+      );
     }
     this.#resolveEnded();
     this.#events.onEnd({ reason, loadFailure: this.#loadFailure, duringModel: running?.model, hung: this.#hung });

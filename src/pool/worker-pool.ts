@@ -69,7 +69,9 @@ export class WorkerPool implements Executor {
   async start(): Promise<void> {
     this.#started = true;
     const { workerCount } = this.#options;
-    const slots = Array.from({ length: workerCount }, (_, index) => this.#addSlot(this.#models, index, (model) => index === this.#measurer(model)));
+    const slots = Array.from({ length: workerCount }, (_, index) =>
+      this.#addSlot(this.#models, index, (model) => index === this.#measurer(model)),
+    );
     const starts = await Promise.allSettled(slots.map((slot) => slot.start()));
     const failed = starts.find((start) => start.status === 'rejected');
     if (failed === undefined) return;
@@ -129,7 +131,8 @@ export class WorkerPool implements Executor {
    * ones are restarted with back-off like any other.
    */
   async reload(models: readonly ModelDescriptor[], hooks: ReloadHooks): Promise<void> {
-    if (this.#reloading || this.#closing !== undefined) throw new ServiceError('conflict', 'a reload or the end of the service is under way');
+    if (this.#reloading || this.#closing !== undefined)
+      throw new ServiceError('conflict', 'a reload or the end of the service is under way');
     this.#reloading = true;
     try {
       const old = [...this.#slots.values()];

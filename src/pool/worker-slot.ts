@@ -108,9 +108,9 @@ export class WorkerSlot {
     if (this.#status === 'closed') return;
     if (this.#firstStart !== undefined) {
       this.#status = 'failed';
-      const { reject } = this.#firstStart;
+      const first = this.#firstStart;
       this.#firstStart = undefined;
-      reject(end);
+      first.reject(end);
       return;
     }
     // A death during a run is the model's affair (model-deaths.ts), and one after a long life is bad luck. One that

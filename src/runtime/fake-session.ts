@@ -39,8 +39,9 @@ class FakeSession implements Session {
     const pooled = this.#graph.head === 'sequence';
     const data = new Float32Array(rows * width * (pooled ? 1 : length));
     for (let row = 0; row < rows; row++) {
-      if (pooled) fillRow(data, row * width, width, rowHash(ids.data, mask.data, row * length, length));
-      else fillTokens(data, width, ids.data, mask.data, row * length, length);
+      const tokens = { ids: ids.data, mask: mask.data, start: row * length, length };
+      if (pooled) fillRow(data, row * width, width, rowHash(tokens));
+      else fillTokens(data, width, tokens);
     }
     return { [output.name]: { type: 'float32', dims: pooled ? [rows, width] : [rows, length, width], data } };
   }
@@ -66,8 +67,15 @@ function block(cost: FakeCost | undefined, rows: number, length: number): void {
   if (ms > 0) Atomics.wait(sleepCell, 0, 0, ms);
 }
 
+interface TokenSlice {
+  readonly ids: BigInt64Array;
+  readonly mask: BigInt64Array;
+  readonly start: number;
+  readonly length: number;
+}
+
 /** FNV-1a over the unmasked token ids. */
-function rowHash(ids: BigInt64Array, mask: BigInt64Array, start: number, length: number): number {
+function rowHash({ ids, mask, start, length }: TokenSlice): number {
   let hash = 0x811c9dc5;
   for (let index = start; index < start + length; index++) {
     if (mask[index] === 1n) hash = Math.imul(hash ^ Number(ids[index]), 0x01000193);
@@ -75,7 +83,7 @@ function rowHash(ids: BigInt64Array, mask: BigInt64Array, start: number, length:
   return hash;
 }
 
-function fillTokens(data: Float32Array, width: number, ids: BigInt64Array, mask: BigInt64Array, start: number, length: number): void {
+function fillTokens(data: Float32Array, width: number, { ids, mask, start, length }: TokenSlice): void {
   for (let index = start; index < start + length; index++) {
     if (mask[index] === 1n) fillRow(data, index * width, width, Math.imul(Number(ids[index]) + 1, 0x9e3779b1));
   }

@@ -28,7 +28,12 @@ export class BatchRunner {
   readonly #faults: Faults | undefined;
 
   /** @throws Error when the graph's inputs cannot be filled */
-  constructor(options: { readonly model: WorkerModel; readonly session: Session; readonly task: Task; readonly faults?: Faults | undefined }) {
+  constructor(options: {
+    readonly model: WorkerModel;
+    readonly session: Session;
+    readonly task: Task;
+    readonly faults?: Faults | undefined;
+  }) {
     this.model = options.model;
     this.task = options.task;
     this.#session = options.session;

@@ -29,7 +29,8 @@ export class Collator {
     if (unknown.length > 0) throw new Error(`the graph wants inputs that are not known: ${unknown.join(', ')}`);
     const ids = inputs.find((input) => input.name === 'input_ids');
     if (ids === undefined) throw new Error('the graph has no input named input_ids');
-    if (typeof ids.dims[0] === 'number') throw new Error(`the graph takes exactly ${ids.dims[0]} rows; export it with a dynamic batch axis`);
+    if (typeof ids.dims[0] === 'number')
+      throw new Error(`the graph takes exactly ${ids.dims[0]} rows; export it with a dynamic batch axis`);
     this.#fixedLength = typeof ids.dims[1] === 'number' ? ids.dims[1] : 0;
     this.#padTokenId = padTokenId;
     this.#inputs = inputs.map((input) => new InputBuffer(input.name as InputName, input.type));
@@ -69,7 +70,8 @@ export class Collator {
     let longest = minLength;
     for (let row = 0; row < lengths.length; row++) longest = Math.max(longest, lengths[row] as number);
     if (this.#fixedLength === 0) return longest;
-    if (longest > this.#fixedLength) throw new Error(`a row of ${longest} tokens does not fit the graph's fixed length ${this.#fixedLength}`);
+    if (longest > this.#fixedLength)
+      throw new Error(`a row of ${longest} tokens does not fit the graph's fixed length ${this.#fixedLength}`);
     return this.#fixedLength;
   }
 }

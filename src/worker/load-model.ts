@@ -15,18 +15,23 @@ export interface LoadContext {
 }
 
 /** @throws Error that names the file and the reason */
-export async function loadModel(model: WorkerModel, task: Task, context: LoadContext): Promise<{ runner: BatchRunner; report: LoadReport }> {
+export async function loadModel(
+  model: WorkerModel,
+  task: Task,
+  context: LoadContext,
+): Promise<{ runner: BatchRunner; report: LoadReport }> {
   context.faults?.beforeLoad(model.name);
   const session = await context.createSession(sessionOptions(model, context.message));
   const runner = new BatchRunner({ model, session, task, faults: context.faults });
-  await warmUp(runner);
+  // The cost curve warms up too.
+  const costSamples = context.message.measure.includes(model.id) ? await costCurve(runner) : undefined;
+  if (costSamples === undefined) await warmUp(runner);
   if (model.selfTest !== undefined && context.message.device !== 'fake') await checkKnownAnswers(runner, model.selfTest);
-  const measure = context.message.measure.includes(model.id);
   const report = {
     id: model.id,
     inputNames: session.inputs.map((input) => input.name),
     outputNames: session.outputs.map((output) => output.name),
-    ...(measure ? { measured: { costSamples: await costCurve(runner), ...(await probeInvariance(runner)) } } : {}),
+    ...(costSamples === undefined ? {} : { measured: { costSamples, ...(await probeInvariance(runner)) } }),
   };
   return { runner, report };
 }

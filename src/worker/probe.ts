@@ -32,7 +32,12 @@ async function served(runner: BatchRunner, rows: TokenRows, minLength: number): 
   const { task, model } = runner;
   const { outputs, batch } = await runner.runRaw(rows, minLength);
   const options = task.toOptions({ inputs: 'probe' }, model.facts);
-  return task.reduce(outputs, batch, Array.from({ length: batch.rows }, () => options), model.facts);
+  return task.reduce(
+    outputs,
+    batch,
+    Array.from({ length: batch.rows }, () => options),
+    model.facts,
+  );
 }
 
 export function splitRows(rows: TokenRows): TokenRows[] {

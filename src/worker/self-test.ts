@@ -16,7 +16,9 @@ export async function checkKnownAnswers(runner: BatchRunner, test: SelfTest): Pr
     const { outputs } = await runner.runRaw(row);
     const got = answer(runner.model.facts, outputs, { tokens: row.tokenIds.length, expected, task: runner.model.task });
     if (!agrees(got, expected)) {
-      throw new Error(`self-test ${index} gave ${JSON.stringify(got)}, expected ${JSON.stringify(expected)}: these are not the weights that config.json describes`);
+      throw new Error(
+        `self-test ${index} gave ${JSON.stringify(got)}, expected ${JSON.stringify(expected)}: these are not the weights that config.json describes`,
+      );
     }
   }
 }

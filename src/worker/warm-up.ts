@@ -15,7 +15,11 @@ const shapes: readonly (readonly [rows: number, length: number])[] = [
 
 /** One small and one longer run, so that the first client does not pay for cold pages and the arena's first growth. */
 export async function warmUp(runner: BatchRunner): Promise<void> {
-  for (const [rows, length] of [[1, 16], [1, 64]] as const) await runner.runRaw(randomRows(runner, rows, length));
+  for (const [rows, length] of [
+    [1, 16],
+    [1, 64],
+  ] as const)
+    await runner.runRaw(randomRows(runner, rows, length));
 }
 
 /**

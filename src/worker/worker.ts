@@ -32,7 +32,11 @@ async function load(message: LoadMessage): Promise<void> {
   let loading = '';
   try {
     if (message.version !== protocolVersion) throw new Error(`protocol ${message.version}, expected ${protocolVersion}. This is a bug.`);
-    const context = { message, createSession: await sessionFactory(message.device), faults: Faults.parse(message.faults, message.incarnation) };
+    const context = {
+      message,
+      createSession: await sessionFactory(message.device),
+      faults: Faults.parse(message.faults, message.incarnation),
+    };
     const reports = [];
     for (const model of message.models) {
       loading = model.id;
