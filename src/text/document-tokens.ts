@@ -43,6 +43,9 @@ export async function readTokens(native: NativeEncoding, fields: TokenFields): P
     offsets: new Int32Array(2 * places),
     typeIds: new Int32Array(fields.typeIds ? count : 0),
   };
+  // Before the cut below, after which every token of a slice would count as text.
+  const sequences = native.getSequenceIds();
+  for (let index = 0; index < count; index++) tokens.sequenceIds[index] = sequences[index] ?? -1;
   if (count <= tokensPerTurn) {
     copyTokens(native, tokens, 0);
     return tokens;
@@ -61,8 +64,6 @@ export async function readTokens(native: NativeEncoding, fields: TokenFields): P
 function copyTokens(native: NativeEncoding, to: DocumentTokens, at: number): void {
   to.ids.set(native.getIds(), at);
   if (to.typeIds.length > 0) to.typeIds.set(native.getTypeIds(), at);
-  const sequences = native.getSequenceIds();
-  for (let index = 0; index < sequences.length; index++) to.sequenceIds[at + index] = sequences[index] ?? -1;
   if (to.offsets.length === 0) return;
   const words = native.getWordIds();
   for (let index = 0; index < words.length; index++) to.wordIds[at + index] = words[index] ?? -1;

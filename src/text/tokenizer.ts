@@ -25,9 +25,6 @@ export interface EncodeOptions {
   readonly tokenTypes: 'segment' | 'case';
 }
 
-/** A text with one token of its own, to see what the post-processor adds. */
-const sampleText = 'a';
-
 /** One loaded tokenizer.json; any number of texts may be encoded at once. */
 export class TextTokenizer {
   /** SHA-256 in hex of what decides token ids and word boundaries: part of every cache key. */
@@ -52,8 +49,8 @@ export class TextTokenizer {
       // Many published files carry the training run's truncation (128 tokens) and padding.
       native.disableTruncation();
       native.disablePadding();
-      const sample = await native.encode(sampleText);
-      return new TextTokenizer(native, files, sample.getTypeIds().some(Boolean));
+      const specials = await native.encode('');
+      return new TextTokenizer(native, files, specials.getTypeIds().some(Boolean));
     } catch (error) {
       throw new Error(`${join(directory, 'tokenizer.json')} is not a tokenizer: ${messageOf(error)}`, { cause: error });
     }

@@ -31,15 +31,14 @@ export function truncatedRanges(sequenceIds: Int8Array, maxTokens: number): Rang
 }
 
 /**
- * Tokens that stay of a text and its pair.
- * @see https://github.com/huggingface/tokenizers/blob/main/tokenizers/src/utils/truncation.rs (LongestFirst)
+ * Tokens that stay of a text and its pair: the longer one loses first, then both are halved, an odd token going to
+ * the longer one. (Which one gets the odd token varies in the native library with where words happen to end.)
+ * @see https://github.com/huggingface/tokenizers/blob/main/tokenizers/src/utils/truncation.rs LongestFirst
  */
 export function longestFirst(textTokens: number, pairTokens: number, budget: number): [number, number] {
   if (textTokens + pairTokens <= budget) return [textTokens, pairTokens];
-  if (pairTokens === 0) return [budget, 0];
   const shorter = Math.min(textTokens, pairTokens);
   const half = Math.floor(budget / 2);
-  // Equal halves when both are too long; the odd token goes to the longer one.
   const [short, long] = shorter <= half ? [shorter, budget - shorter] : [half, budget - half];
   return textTokens > pairTokens ? [long, short] : [short, long];
 }
