@@ -67,7 +67,7 @@ export class App {
       const [addresses] = await Promise.all([this.#listen(), loaded]);
       if (this.#closing !== undefined) return;
       this.#lifecycle.started = true;
-            const models = this.#models.map(({ descriptor: { name, task, dtype, revision } }) => ({ name, task, dtype, revision }));
+      const models = this.#models.map(({ descriptor: { name, task, dtype, revision } }) => ({ name, task, dtype, revision }));
       this.#logger.info({ ...addresses, device: this.#device.actual, models, startMs: Math.round(performance.now()) }, 'ready');
     } catch (error) {
       if (this.#closing !== undefined) return;
@@ -280,7 +280,9 @@ async function listen(server: Server, host: string, port: number): Promise<{ rea
     // One socket: `localhost` would be two, of which Fastify hands out one.
     await server.listen({ host: host === 'localhost' ? '127.0.0.1' : host, port });
   } catch (error) {
-    throw new StartupError(78, [`cannot listen on ${host} port ${port}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`]);
+    throw new StartupError(78, [
+      `cannot listen on ${host} port ${port}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`,
+    ]);
   }
   const address = server.server.address();
   return typeof address === 'object' && address !== null ? { host: address.address, port: address.port } : { host, port };

@@ -26,44 +26,137 @@ const choice = <const Values extends readonly string[]>(values: Values, options:
   Type.Unsafe<Values[number]>({ type: 'string', enum: values, ...options });
 const flag = (options: Documentation) => Type.Boolean({ default: false, ...options });
 const optionalText = (options: Documentation) => Type.Optional(Type.String(options));
-const optionalInteger = (options: Documentation & { readonly minimum: number; readonly maximum: number }) => Type.Optional(Type.Integer(options));
+const optionalInteger = (options: Documentation & { readonly minimum: number; readonly maximum: number }) =>
+  Type.Optional(Type.Integer(options));
 
 const schema = Type.Object({
-  HOST: Type.String({ default: '127.0.0.1', description: 'Address of the API. Without keys, any but a loopback address needs `GLOSSA_ALLOW_ANONYMOUS=true`' }),
+  HOST: Type.String({
+    default: '127.0.0.1',
+    description: 'Address of the API. Without keys, any but a loopback address needs `GLOSSA_ALLOW_ANONYMOUS=true`',
+  }),
   PORT: integer({ default: 8080, minimum: 0, maximum: 65_535, description: 'Port of the API; 0 takes a free one, which the log names' }),
   METRICS_HOST: optionalText({ shownDefault: 'as `HOST`', description: 'Address of the operations port' }),
-  METRICS_PORT: integer({ default: 9090, minimum: 0, maximum: 65_535, description: 'Port of `/metrics` and of a second set of probes; 0 takes a free one' }),
+  METRICS_PORT: integer({
+    default: 9090,
+    minimum: 0,
+    maximum: 65_535,
+    description: 'Port of `/metrics` and of a second set of probes; 0 takes a free one',
+  }),
   GLOSSA_MODELS: optionalText({
     shownDefault: 'every directory of `models/`',
     description:
       'Comma list of `name=directory` or `name=owner/name[@revision]` (Hugging Face hub), each with options such as `?task=token-classification&workers=1&batch=always&dtype=q8`. The first model of a task is its default. A directory is Hugging-Face-shaped: `config.json`, `tokenizer.json`, `tokenizer_config.json`, `onnx/*.onnx`; the task is read from `config.json`',
   }),
   GLOSSA_DTYPE: Type.Optional(
-    Type.Unsafe<string>({ type: 'string', enum: dtypes, shownDefault: 'best present', description: 'Which ONNX file of a model, by the names of transformers.js. On CPU int8 is the fastest, on CUDA fp16' }),
+    Type.Unsafe<string>({
+      type: 'string',
+      enum: dtypes,
+      shownDefault: 'best present',
+      description: 'Which ONNX file of a model, by the names of transformers.js. On CPU int8 is the fastest, on CUDA fp16',
+    }),
   ),
-  GLOSSA_DEVICE: choice(['auto', 'cpu', 'cuda', 'fake'], { default: 'auto', description: '`auto` takes CUDA where it works and says so in log, metrics and `/readyz`; `cuda` refuses to start without it; `fake` computes made-up answers, for tests of clients' }),
-  GLOSSA_WORKERS: optionalInteger({ minimum: 1, maximum: 256, shownDefault: 'CPU quota / threads a worker', description: 'Workers, each with every model in its memory. More than there are cores gains nothing' }),
-  GLOSSA_THREADS_PER_WORKER: integer({ default: 1, minimum: 1, maximum: 256, description: 'ONNX Runtime threads of one worker. Two workers of one thread serve nearly twice what one of two threads does; more threads shorten single long texts' }),
-  GLOSSA_ISOLATION: choice(['thread', 'process'], { default: 'thread', description: '`thread` is the simplest; with `process` a native crash or a hung run costs one worker instead of the service' }),
+  GLOSSA_DEVICE: choice(['auto', 'cpu', 'cuda', 'fake'], {
+    default: 'auto',
+    description:
+      '`auto` takes CUDA where it works and says so in log, metrics and `/readyz`; `cuda` refuses to start without it; `fake` computes made-up answers, for tests of clients',
+  }),
+  GLOSSA_WORKERS: optionalInteger({
+    minimum: 1,
+    maximum: 256,
+    shownDefault: 'CPU quota / threads a worker',
+    description: 'Workers, each with every model in its memory. More than there are cores gains nothing',
+  }),
+  GLOSSA_THREADS_PER_WORKER: integer({
+    default: 1,
+    minimum: 1,
+    maximum: 256,
+    description:
+      'ONNX Runtime threads of one worker. Two workers of one thread serve nearly twice what one of two threads does; more threads shorten single long texts',
+  }),
+  GLOSSA_ISOLATION: choice(['thread', 'process'], {
+    default: 'thread',
+    description: '`thread` is the simplest; with `process` a native crash or a hung run costs one worker instead of the service',
+  }),
   GLOSSA_MAX_BATCH_SIZE: integer({ default: 32, minimum: 1, maximum: 1024, unit: 'texts', description: 'Most texts in one run' }),
-  GLOSSA_MAX_BATCH_TOKENS: integer({ default: 4096, minimum: 1, maximum: 1_048_576, unit: 'tokens', description: 'Most tokens in one run, padding included: a bound on memory' }),
-  GLOSSA_MAX_BATCH_MS: integer({ default: 25, minimum: 1, maximum: 60_000, unit: 'ms', description: 'Longest run that the planner forms from several texts, by its own estimate. More is throughput on short texts, less is latency' }),
-  GLOSSA_MAX_QUEUE_DELAY_MS: integer({ default: 0, minimum: 0, maximum: 10_000, unit: 'ms', description: 'How long a text may wait for company although a worker is free' }),
-  GLOSSA_REQUEST_TIMEOUT_MS: integer({ default: 30_000, minimum: 1, maximum: 3_600_000, unit: 'ms', description: 'Deadline of a request, and the most that `x-request-timeout-ms` may ask for' }),
-  GLOSSA_DRAIN_DELAY_MS: integer({ default: 0, minimum: 0, maximum: 600_000, unit: 'ms', description: 'How long new requests are still served after SIGTERM, while load balancers notice `/readyz`. 5000 outside Kubernetes' }),
-  GLOSSA_DRAIN_TIMEOUT_MS: integer({ default: 30_000, minimum: 1, maximum: 3_600_000, unit: 'ms', description: 'Longest wait for requests in flight after that; what is left then is cut off' }),
-  GLOSSA_MAX_BODY_BYTES: integer({ default: 1_048_576, minimum: 1024, maximum: 67_108_864, unit: 'bytes', description: 'Largest request body' }),
+  GLOSSA_MAX_BATCH_TOKENS: integer({
+    default: 4096,
+    minimum: 1,
+    maximum: 1_048_576,
+    unit: 'tokens',
+    description: 'Most tokens in one run, padding included: a bound on memory',
+  }),
+  GLOSSA_MAX_BATCH_MS: integer({
+    default: 25,
+    minimum: 1,
+    maximum: 60_000,
+    unit: 'ms',
+    description:
+      'Longest run that the planner forms from several texts, by its own estimate. More is throughput on short texts, less is latency',
+  }),
+  GLOSSA_MAX_QUEUE_DELAY_MS: integer({
+    default: 0,
+    minimum: 0,
+    maximum: 10_000,
+    unit: 'ms',
+    description: 'How long a text may wait for company although a worker is free',
+  }),
+  GLOSSA_REQUEST_TIMEOUT_MS: integer({
+    default: 30_000,
+    minimum: 1,
+    maximum: 3_600_000,
+    unit: 'ms',
+    description: 'Deadline of a request, and the most that `x-request-timeout-ms` may ask for',
+  }),
+  GLOSSA_DRAIN_DELAY_MS: integer({
+    default: 0,
+    minimum: 0,
+    maximum: 600_000,
+    unit: 'ms',
+    description: 'How long new requests are still served after SIGTERM, while load balancers notice `/readyz`. 5000 outside Kubernetes',
+  }),
+  GLOSSA_DRAIN_TIMEOUT_MS: integer({
+    default: 30_000,
+    minimum: 1,
+    maximum: 3_600_000,
+    unit: 'ms',
+    description: 'Longest wait for requests in flight after that; what is left then is cut off',
+  }),
+  GLOSSA_MAX_BODY_BYTES: integer({
+    default: 1_048_576,
+    minimum: 1024,
+    maximum: 67_108_864,
+    unit: 'bytes',
+    description: 'Largest request body',
+  }),
   GLOSSA_MAX_INPUTS: integer({ default: 32, minimum: 1, maximum: 256, unit: 'texts', description: 'Most texts in one request' }),
-  GLOSSA_MAX_INPUT_CHARS: integer({ default: 8192, minimum: 1, maximum: 10_000_000, unit: 'characters', description: 'Longest text, before it is tokenised: the cost of tokenising is unbounded without it' }),
-  GLOSSA_MAX_DOCUMENT_CHARS: integer({ default: 200_000, minimum: 1, maximum: 10_000_000, unit: 'characters', description: 'The same for tasks that cut long documents into windows (`/ner`)' }),
+  GLOSSA_MAX_INPUT_CHARS: integer({
+    default: 8192,
+    minimum: 1,
+    maximum: 10_000_000,
+    unit: 'characters',
+    description: 'Longest text, before it is tokenised: the cost of tokenising is unbounded without it',
+  }),
+  GLOSSA_MAX_DOCUMENT_CHARS: integer({
+    default: 200_000,
+    minimum: 1,
+    maximum: 10_000_000,
+    unit: 'characters',
+    description: 'The same for tasks that cut long documents into windows (`/ner`)',
+  }),
   GLOSSA_MAX_CONNECTIONS: integer({ default: 2000, minimum: 1, maximum: 100_000, unit: 'sockets', description: 'Most open connections' }),
-  GLOSSA_TRUST_PROXY: optionalText({ shownDefault: 'none', description: 'Addresses or CIDR ranges, separated by commas, of proxies whose `x-forwarded-for` is believed' }),
+  GLOSSA_TRUST_PROXY: optionalText({
+    shownDefault: 'none',
+    description: 'Addresses or CIDR ranges, separated by commas, of proxies whose `x-forwarded-for` is believed',
+  }),
   GLOSSA_ALLOW_ANONYMOUS: flag({ description: 'Serve whoever reaches `HOST`, which then may be any address' }),
   HF_ENDPOINT: Type.String({ default: 'https://huggingface.co', description: 'Where hub names are fetched from' }),
   HF_TOKEN: optionalText({ shownDefault: 'none', description: 'Token for private and gated models; sent to `HF_ENDPOINT` only' }),
   HF_HOME: optionalText({ shownDefault: '`~/.cache/huggingface`', description: 'Directory under which `glossa/` keeps what was fetched' }),
   HF_HUB_OFFLINE: Type.String({ default: '0', description: '`1`: never ask the hub, use what was fetched before' }),
-  LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], { default: 'info', description: 'Least severe log line that is written' }),
+  LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
+    default: 'info',
+    description: 'Least severe log line that is written',
+  }),
 });
 
 type Values = Static<typeof schema>;
@@ -111,7 +204,8 @@ export function loadConfig(environment: Environment, modelsDirectory = defaultMo
   const sources = parseModelSources(values.GLOSSA_MODELS, modelsDirectory);
   problems.push(...sources.problems);
   const testFaults = set['GLOSSA_TEST_FAULTS'];
-  if (testFaults !== undefined && set['NODE_ENV'] === 'production') problems.push('GLOSSA_TEST_FAULTS must not be set when NODE_ENV is production');
+  if (testFaults !== undefined && set['NODE_ENV'] === 'production')
+    problems.push('GLOSSA_TEST_FAULTS must not be set when NODE_ENV is production');
   problems.push(...contradictions(values));
   if (problems.length > 0) throw new StartupError(78, problems);
   return Object.freeze({
@@ -121,7 +215,10 @@ export function loadConfig(environment: Environment, modelsDirectory = defaultMo
     modelsDirectory,
     hubHome: values.HF_HOME ?? join(homedir(), '.cache', 'huggingface'),
     hubOffline: /^(?:1|true|yes|on)$/iu.test(values.HF_HUB_OFFLINE),
-    trustProxy: (values.GLOSSA_TRUST_PROXY ?? '').split(',').map((part) => part.trim()).filter((part) => part !== ''),
+    trustProxy: (values.GLOSSA_TRUST_PROXY ?? '')
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== ''),
     testFaults,
   });
 }
@@ -161,7 +258,9 @@ function* contradictions(values: Values): Iterable<string> {
     yield 'HOST is not a loopback address and the service has no keys: set HOST=127.0.0.1, or GLOSSA_ALLOW_ANONYMOUS=true to serve anyone who reaches it';
   }
   if (values.PORT !== 0 && values.PORT === values.METRICS_PORT) yield 'PORT and METRICS_PORT must differ';
-  if (!URL.canParse(values.HF_ENDPOINT) || !/^https?:$/u.test(new URL(values.HF_ENDPOINT).protocol)) yield 'HF_ENDPOINT must be an http or https address';
+  const endpoint = URL.canParse(values.HF_ENDPOINT) ? new URL(values.HF_ENDPOINT) : undefined;
+  const local = endpoint?.protocol === 'http:' && isLoopback(endpoint.hostname.replace(/^\[|\]$/gu, ''));
+  if (endpoint?.protocol !== 'https:' && !local) yield 'HF_ENDPOINT must be an https address, or http on this machine';
 }
 
 /** Whether only this machine reaches the address. */

@@ -41,6 +41,8 @@ function build() {
 
 /** @param {string} problem */
 function fail(problem) {
-  console.log(JSON.stringify({ level: 'fatal', time: new Date().toISOString(), exitCode: 78, problems: [problem], msg: `cannot start: ${problem}` }));
+  console.log(
+    JSON.stringify({ level: 'fatal', time: new Date().toISOString(), exitCode: 78, problems: [problem], msg: `cannot start: ${problem}` }),
+  );
   process.exit(78);
 }

@@ -55,7 +55,10 @@ function handleSignals(service: App, config: Config, log: Logger): void {
   process.on('SIGINT', end);
   process.on('SIGHUP', () => {
     service.reload().catch((error: unknown) => {
-      log.error({ problems: error instanceof StartupError ? error.problems : [String(error)] }, 'reload failed: the models from before are still served');
+      log.error(
+        { problems: error instanceof StartupError ? error.problems : [String(error)] },
+        'reload failed: the models from before are still served',
+      );
     });
   });
 }

@@ -14,7 +14,8 @@ export interface ModelJson {
 }
 
 /** Families whose position ids start behind the padding id, so that many positions are never used. */
-const offsetFamilies = /^(?:roberta|roberta-prelayernorm|xlm-roberta|xlm-roberta-xl|camembert|mpnet|data2vec-text|ibert|xmod|longformer|luke)$/u;
+const offsetFamilies =
+  /^(?:roberta|roberta-prelayernorm|xlm-roberta|xlm-roberta-xl|camembert|mpnet|data2vec-text|ibert|xmod|longformer|luke)$/u;
 /** `model_max_length` of a tokenizer that knows no limit is 1e30. */
 const noLimit = 1e9;
 const fallbackMaxTokens = 512;
@@ -109,7 +110,10 @@ export function readPooling(json: ModelJson): ModelFacts['pooling'] {
   };
   const modes: Readonly<Record<string, ModelFacts['pooling']>> = { cls: 'cls', mean: 'mean', max: 'max', lasttoken: 'last' };
   const stated = pooling['pooling_mode'];
-  const names = stated === undefined || stated === null ? Object.keys(pooling).filter((key) => key.startsWith('pooling_mode_') && pooling[key] === true) : [stated].flat();
+  const names =
+    stated === undefined || stated === null
+      ? Object.keys(pooling).filter((key) => key.startsWith('pooling_mode_') && pooling[key] === true)
+      : [stated].flat();
   const found = names.map((name) => (typeof name === 'string' ? (flags[name] ?? modes[name]) : undefined));
   const [only] = found;
   if (found.length === 1 && only !== undefined) return only;
@@ -122,17 +126,26 @@ export function poolingDirectory(modules: unknown, allowOthers: boolean): string
   if (!Array.isArray(modules)) return '1_Pooling';
   let directory = '1_Pooling';
   for (const module of modules as readonly JsonObject[]) {
-    const type = String(module?.['type'] ?? '').split('.').at(-1) as string;
+    const type = String(module?.['type'] ?? '')
+      .split('.')
+      .at(-1) as string;
     if (type === 'Pooling') directory = String(module['path']);
     else if (!['Transformer', 'Normalize'].includes(type) && !allowOthers) {
-      throw new Error(`modules.json has a ${type} module, which Glossa does not compute; where the ONNX file does, say ?task=feature-extraction`);
+      throw new Error(
+        `modules.json has a ${type} module, which Glossa does not compute; where the ONNX file does, say ?task=feature-extraction`,
+      );
     }
   }
   return directory;
 }
 
 function readHiddenSize({ config, pooling }: ModelJson): number {
-  const size = integerOf(config, 'hidden_size') ?? integerOf(config, 'dim') ?? integerOf(config, 'd_model') ?? integerOf(config, 'n_embd') ?? numberOf(pooling, 'word_embedding_dimension');
+  const size =
+    integerOf(config, 'hidden_size') ??
+    integerOf(config, 'dim') ??
+    integerOf(config, 'd_model') ??
+    integerOf(config, 'n_embd') ??
+    numberOf(pooling, 'word_embedding_dimension');
   if (size === undefined) throw new Error('config.json states no hidden_size');
   return size;
 }
@@ -148,4 +161,14 @@ export function integerOf(json: JsonObject | undefined, key: string): number | u
 function numberOf(json: JsonObject | undefined, key: string): number | undefined {
   const value = json?.[key];
   return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
+}
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** An object inside an object; empty when absent or something else. */
+export function objectOf(json: JsonObject, key: string): JsonObject {
+  const value = json[key];
+  return isObject(value) ? value : {};
 }

@@ -49,7 +49,8 @@ export class ModelFiles {
       throw modelError(78, this.model, `${path} in ${this.directory} is a link to nothing`);
     }
     const within = relative(this.#realDirectory, real);
-    if (within === '..' || within.startsWith(`..${sep}`)) throw modelError(65, this.model, `${path} is a link that leaves ${this.directory}; put a regular file there`);
+    if (within === '..' || within.startsWith(`..${sep}`))
+      throw modelError(65, this.model, `${path} is a link that leaves ${this.directory}; put a regular file there`);
     const target = statSync(real);
     if (!target.isFile()) throw modelError(65, this.model, `${path} in ${this.directory} is not a regular file`);
     if (target.nlink > 1 && this.#linksWithin(this.#realDirectory, target) < target.nlink) {
@@ -69,7 +70,11 @@ export class ModelFiles {
     if (device === 'fake' && dtype === undefined) return { path: 'onnx/model.onnx', dtype: 'fp32' };
     const present = graphs(files);
     const there = present.length === 0 ? 'it holds no ONNX file' : `there are ${present.join(', ')}`;
-    throw modelError(78, this.model, `${this.directory} has no ONNX file${dtype === undefined ? ' with a known name' : ` for dtype ${dtype}`}; ${there}`);
+    throw modelError(
+      78,
+      this.model,
+      `${this.directory} has no ONNX file${dtype === undefined ? ' with a known name' : ` for dtype ${dtype}`}; ${there}`,
+    );
   }
 
   /**

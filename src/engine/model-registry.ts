@@ -4,12 +4,13 @@ import { readFile } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { StartupError } from '../errors.ts';
 import { taskByName } from '../tasks/index.ts';
-import type { Encoding, SelfTest, SelfTestAnswer } from '../tasks/task.ts';
+import type { Encoding } from '../tasks/task.ts';
 import { TextTokenizer } from '../text/tokenizer.ts';
 import type { Device, ModelDescriptor } from './executor.ts';
 import type { GraphFile } from './graph-choice.ts';
-import { integerOf, type JsonObject, type ModelJson, poolingDirectory, readFacts, readTask } from './model-config.ts';
+import { integerOf, isObject, type JsonObject, type ModelJson, objectOf, poolingDirectory, readFacts, readTask } from './model-config.ts';
 import { modelError, ModelFiles, revisionOf } from './model-files.ts';
+import { readFakeCost, readLevel, readSelfTest, readTokenTypes, rowsOf } from './model-options.ts';
 import type { ModelSource } from './model-sources.ts';
 import { probeTexts } from './probe-texts.ts';
 
@@ -33,7 +34,6 @@ export interface LoadModelsOptions {
 const required = ['config.json', 'tokenizer.json'] as const;
 const optional = ['tokenizer_config.json', 'special_tokens_map.json', 'modules.json', 'sentence_bert_config.json'] as const;
 const tokenizerFiles = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'] as const;
-const levels = ['disabled', 'basic', 'extended', 'all'] as const;
 /** Tokens of a probe text at most: the probe is part of the start. */
 const maxProbeTokens = 48;
 
@@ -59,14 +59,22 @@ export async function loadModels(sources: readonly LocalSource[], options: LoadM
   }
   if (failures.length === 0) return models;
   const exitCode = failures.some((failure) => failure.exitCode === 78) ? 78 : 65;
-  throw new StartupError(exitCode, failures.flatMap((failure) => failure.problems));
+  throw new StartupError(
+    exitCode,
+    failures.flatMap((failure) => failure.problems),
+  );
 }
 
-async function loadModel(source: LocalSource, options: LoadModelsOptions, tokenizers: Map<string, Promise<TextTokenizer>>): Promise<RegisteredModel> {
+async function loadModel(
+  source: LocalSource,
+  options: LoadModelsOptions,
+  tokenizers: Map<string, Promise<TextTokenizer>>,
+): Promise<RegisteredModel> {
   const files = new ModelFiles(source.name, source.directory);
   const digests = new Map(await files.digests([...required, ...optional.filter((path) => files.has(path))]));
   const json = await readModelJson(files, digests, source.task !== undefined);
-  const wrong = (error: unknown): StartupError => (error instanceof StartupError ? error : modelError(65, source.name, (error as Error).message));
+  const wrong = (error: unknown): StartupError =>
+    error instanceof StartupError ? error : modelError(65, source.name, (error as Error).message);
   try {
     const task = source.task ?? readTask(json);
     if (!taskByName.has(task)) throw new Error(`the task ${task} is not served`);
@@ -80,7 +88,9 @@ async function loadModel(source: LocalSource, options: LoadModelsOptions, tokeni
       const input = { text, item: 0, ...(pair === undefined ? {} : { pair }) };
       return (await tokenizer.encode(input, { maxTokens, truncate, needsOffsets: false, tokenTypes }))[0] as Encoding;
     };
-    const probe = rowsOf(await Promise.all(probeTexts.map((text) => encode(text, undefined, true, Math.min(facts.maxTokens, maxProbeTokens)))));
+    const probe = rowsOf(
+      await Promise.all(probeTexts.map((text) => encode(text, undefined, true, Math.min(facts.maxTokens, maxProbeTokens)))),
+    );
     const selfTest = await readSelfTest(glossa, facts.labels, (text, pair) => encode(text, pair, false, facts.maxTokens));
     const revision = revisionOf(digests);
     const licence = await readLicence(files);
@@ -116,7 +126,9 @@ async function readModelJson(files: ModelFiles, digests: Map<string, string>, ta
   const read = async (path: string): Promise<unknown> => (files.has(path) ? parseJson(files, path) : undefined);
   const config = await read('config.json');
   if (!isObject(config)) throw modelError(65, files.model, 'config.json is not a JSON object');
-  const [tokenizerConfig, sentenceBert, modules] = await Promise.all(['tokenizer_config.json', 'sentence_bert_config.json', 'modules.json'].map(read));
+  const [tokenizerConfig, sentenceBert, modules] = await Promise.all(
+    ['tokenizer_config.json', 'sentence_bert_config.json', 'modules.json'].map(read),
+  );
   let pooling: unknown;
   try {
     const path = posix.join(poolingDirectory(modules, taskStated), 'config.json');
@@ -148,7 +160,11 @@ async function digestGraph(files: ModelFiles, graph: GraphFile, digests: Map<str
   return files.path(graph.path);
 }
 
-function sharedTokenizer(directory: string, digests: ReadonlyMap<string, string>, tokenizers: Map<string, Promise<TextTokenizer>>): Promise<TextTokenizer> {
+function sharedTokenizer(
+  directory: string,
+  digests: ReadonlyMap<string, string>,
+  tokenizers: Map<string, Promise<TextTokenizer>>,
+): Promise<TextTokenizer> {
   const key = tokenizerFiles.map((path) => digests.get(path) ?? '-').join(' ');
   let tokenizer = tokenizers.get(key);
   if (tokenizer === undefined) {
@@ -156,50 +172,6 @@ function sharedTokenizer(directory: string, digests: ReadonlyMap<string, string>
     tokenizers.set(key, tokenizer);
   }
   return tokenizer;
-}
-
-function readTokenTypes(glossa: JsonObject): ModelDescriptor['tokenTypes'] {
-  const value = glossa['token_type_ids'] ?? 'segment';
-  if (value === 'segment' || value === 'case') return value;
-  throw new Error('glossa.token_type_ids in config.json is neither segment nor case');
-}
-
-function readLevel(glossa: JsonObject): ModelDescriptor['graphOptimizationLevel'] {
-  const value = glossa['graph_optimization_level'] ?? 'all';
-  const level = levels.find((name) => name === value);
-  if (level === undefined) throw new Error(`glossa.graph_optimization_level in config.json is none of ${levels.join(', ')}`);
-  return level;
-}
-
-/** `glossa.self_test`: a list of `{text, pair?, label, score, position?}`. */
-async function readSelfTest(
-  glossa: JsonObject,
-  labels: readonly string[],
-  encode: (text: string, pair: string | undefined) => Promise<Encoding>,
-): Promise<SelfTest | undefined> {
-  const list = glossa['self_test'];
-  if (list === undefined) return undefined;
-  if (!Array.isArray(list) || list.length === 0) throw new Error('glossa.self_test in config.json is not a list');
-  const expected: SelfTestAnswer[] = [];
-  const encodings: Encoding[] = [];
-  for (const [index, item] of (list as readonly unknown[]).entries()) {
-    const { text, pair, label, score, position } = isObject(item) ? item : {};
-    if (typeof text !== 'string' || typeof label !== 'string' || typeof score !== 'number' || !labels.includes(label)) {
-      throw new Error(`glossa.self_test in config.json: item ${index} needs a text, one of the model's labels and a score`);
-    }
-    encodings.push(await encode(text, typeof pair === 'string' ? pair : undefined));
-    expected.push({ label, score, ...(typeof position === 'number' ? { position } : {}) });
-  }
-  return { ...rowsOf(encodings), expected };
-}
-
-function readFakeCost(glossa: JsonObject): NonNullable<ModelDescriptor['fakeCost']> {
-  const cost: Record<string, number> = {};
-  for (const key of ['fixedMs', 'rowMs', 'tokenMs']) {
-    const value = objectOf(glossa, 'fake')[key];
-    if (typeof value === 'number' && value >= 0) cost[key] = value;
-  }
-  return cost;
 }
 
 /** `pad_token_id`, else the id of the tokenizer's padding token, else 0: with an exact mask any id would do. */
@@ -220,23 +192,4 @@ async function readLicence(files: ModelFiles): Promise<string | undefined> {
   const text = await readFile(files.path('README.md'), 'utf8');
   const front = /^---\r?\n(?<yaml>[\s\S]*?)\r?\n---/u.exec(text)?.groups?.['yaml'];
   return /^license:[ \t]*["']?(?<name>[\w.+-]+)/mu.exec(front ?? '')?.groups?.['name'];
-}
-
-function rowsOf(encodings: readonly Encoding[]): { tokenIds: Int32Array; lengths: Int32Array; typeIds?: Int32Array } {
-  const join = (arrays: readonly Int32Array[]): Int32Array => Int32Array.from(arrays.flatMap((array) => [...array]));
-  const typed = encodings.some((encoding) => encoding.typeIds !== undefined);
-  return {
-    tokenIds: join(encodings.map((encoding) => encoding.ids)),
-    lengths: Int32Array.from(encodings, (encoding) => encoding.ids.length),
-    ...(typed ? { typeIds: join(encodings.map((encoding) => encoding.typeIds ?? new Int32Array(encoding.ids.length))) } : {}),
-  };
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function objectOf(json: JsonObject, key: string): JsonObject {
-  const value = json[key];
-  return isObject(value) ? value : {};
 }

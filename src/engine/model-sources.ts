@@ -8,7 +8,9 @@ import { dtypes } from './graph-choice.ts';
 export interface ModelSource {
   readonly name: string;
   /** A directory on this machine, absolute; or a name on the hub, resolved to one before models are loaded. */
-  readonly from: { readonly kind: 'directory'; readonly directory: string } | { readonly kind: 'hub'; readonly id: string; readonly revision: string };
+  readonly from:
+    | { readonly kind: 'directory'; readonly directory: string }
+    | { readonly kind: 'hub'; readonly id: string; readonly revision: string };
   readonly task?: TaskName;
   /** Most workers that load it. */
   readonly workerLimit?: number;
@@ -38,7 +40,10 @@ export function parseModelSources(text: string | undefined, modelsDirectory: str
   if (text === undefined) return everyDirectory(modelsDirectory);
   const models: ModelSource[] = [];
   const problems: string[] = [];
-  for (const item of text.split(',').map((part) => part.trim()).filter((part) => part !== '')) {
+  for (const item of text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')) {
     const parsed = parseItem(item);
     if (typeof parsed === 'string') problems.push(parsed);
     else if (models.some((model) => model.name === parsed.name)) problems.push(`GLOSSA_MODELS: the name ${parsed.name} stands twice`);
@@ -68,7 +73,8 @@ function parseItem(item: string): ModelSource | string {
   if (match === undefined) return `GLOSSA_MODELS: ${item} is not name=directory or name=owner/name`;
   const name = (match['name'] as string).trim();
   const place = (match['place'] as string).trim();
-  if (!/^[\w.-]{1,64}$/u.test(name)) return `GLOSSA_MODELS: the name of ${item} must be 1 to 64 letters, digits, dots, dashes and underscores`;
+  if (!/^[\w.-]{1,64}$/u.test(name))
+    return `GLOSSA_MODELS: the name of ${item} must be 1 to 64 letters, digits, dots, dashes and underscores`;
   const options = parseOptions(name, match['query'] ?? '');
   if (typeof options === 'string') return options;
   const from = parsePlace(name, place);
@@ -108,7 +114,6 @@ function parseOptions(name: string, query: string): Options | string {
   }
   return options;
 }
-
 
 function isDirectory(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;

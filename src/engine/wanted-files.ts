@@ -2,7 +2,8 @@
 import type { Device } from './executor.ts';
 import { chooseGraph } from './graph-choice.ts';
 
-const always = /^(?:config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|modules\.json|sentence_bert_config\.json|[\w.-]*Pooling\/config\.json|README\.md|SHA256SUMS)$/u;
+const always =
+  /^(?:config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|modules\.json|sentence_bert_config\.json|[\w.-]*Pooling\/config\.json|README\.md|SHA256SUMS)$/u;
 
 /**
  * @param files all paths of the repository, with forward slashes
@@ -11,5 +12,10 @@ const always = /^(?:config\.json|tokenizer\.json|tokenizer_config\.json|special_
 export function wantedFiles(files: readonly string[], device: Device, dtype: string | undefined): string[] {
   const graph = chooseGraph(files, device, dtype)?.path;
   const stem = graph?.replace(/\.onnx$/u, '');
-  return files.filter((file) => always.test(file) || file === graph || (graph !== undefined && (file.startsWith(`${graph}_data`) || file === `${graph}.data` || file === `${stem}.data`)));
+  return files.filter(
+    (file) =>
+      always.test(file) ||
+      file === graph ||
+      (graph !== undefined && (file.startsWith(`${graph}_data`) || file === `${graph}.data` || file === `${stem}.data`)),
+  );
 }
