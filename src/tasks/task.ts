@@ -134,5 +134,5 @@ export function defineTask<Request extends TSchema, Response extends TSchema, Op
   },
 ): Task {
   // The registry holds tasks of many body types; each is only ever called with what its own schema accepted.
-  return task as unknown as Task;
+  return task;
 }

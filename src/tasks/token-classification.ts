@@ -22,7 +22,11 @@ const request = Type.Object(
       }),
     ),
     ignore_labels: Type.Optional(
-      Type.Array(Type.String({ maxLength: 256 }), { maxItems: 1000, default: ['O'], description: 'Types (labels with aggregation none) to leave out.' }),
+      Type.Array(Type.String({ maxLength: 256 }), {
+        maxItems: 1000,
+        default: ['O'],
+        description: 'Types (labels with aggregation none) to leave out.',
+      }),
     ),
     stride: Type.Optional(
       Type.Integer({

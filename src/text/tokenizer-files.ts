@@ -26,7 +26,11 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerFi
   const prefix = field(model, 'continuing_subword_prefix');
   return {
     json,
-    digest: createHash('sha256').update(json).update('\0').update(unknownToken ?? '').digest('hex'),
+    digest: createHash('sha256')
+      .update(json)
+      .update('\0')
+      .update(unknownToken ?? '')
+      .digest('hex'),
     marksContinuations: typeof prefix === 'string' && prefix !== '',
     unknownToken,
   };

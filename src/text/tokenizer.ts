@@ -126,7 +126,7 @@ function wordPieceRule(native: Tokenizer, files: TokenizerFiles): WordPieceRule 
   const entryLength = (id: number): number => {
     const known = lengths[id] as number;
     if (known !== undefined && known > 0) return known - 1;
-    const length = [...(native.idToToken(id) ?? '')].length;
+    const { length } = new CodePoints(native.idToToken(id) ?? '');
     lengths[id] = length + 1;
     return length;
   };

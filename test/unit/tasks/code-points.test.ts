@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import t from 'tap';
 import { CodePoints } from '../../../src/tasks/code-points.ts';
 
@@ -12,7 +12,7 @@ const texts = fc.oneof(
 t.test('positions agree with the text cut into code points', (t) => {
   fc.assert(
     fc.property(texts, fc.nat(40), fc.nat(40), (text, start, length) => {
-      const points = [...text];
+      const points = Array.from(text);
       const codePoints = new CodePoints(text);
       const end = start + length;
       const before = points.slice(0, start).join('');

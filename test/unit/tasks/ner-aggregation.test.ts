@@ -60,8 +60,11 @@ for (const [name, directory] of Object.entries(directories)) {
         );
         const worst = Math.max(0, ...entities.map(({ score }, index) => Math.abs(score - (golden.entities[aggregation][index]?.[1] ?? 9))));
         t.ok(worst < 1e-6, `scores of ${where}: ${worst}`);
-        const points = [...golden.text];
-        t.ok(entities.every((entity) => entity.text === points.slice(entity.start, entity.end).join('')), `texts of ${where}`);
+        const points = Array.from(golden.text);
+        t.ok(
+          entities.every((entity) => entity.text === points.slice(entity.start, entity.end).join('')),
+          `texts of ${where}`,
+        );
       }
     }
   });

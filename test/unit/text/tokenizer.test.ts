@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import t from 'tap';
 import { Tokenizer } from 'tokenizers';
 import { ServiceError } from '../../../src/errors.ts';
@@ -42,20 +42,38 @@ t.test('a pair has segments, offsets of its own text and sequence ids', async (t
 
 /** What the tokenizer's normalizer makes of a piece of text. */
 function normalized(text: string): string {
-  return text.toLowerCase().normalize('NFD').replace(/[\p{Mn}\p{Cc}\p{Cf}\u{FFFD}]/gu, '');
+  return text
+    .toLowerCase()
+    .normalize('NFD')
+    .replace(/[\p{Mn}\p{Cc}\p{Cf}\u{FFFD}]/gu, '');
 }
 
-t.test('offsets are code points of the text as given, whatever was normalised', async (t) => {
+t.test('offsets are code points of the text as given, whatever was normalised', async () => {
   const tokenizer = await TextTokenizer.load(directory);
   const texts = fc.oneof(
     fc.string({ unit: 'grapheme', maxLength: 60 }),
     fc
-      .array(fc.constantFrom('Zürich', 'Zu\u0308rich', '👩‍👩‍👧', '東京', ' ', '\r\n', "O'Neil-Smith", 'unbelievably', '🇫🇷x', 'e\u0301\u0327', '\u200b', '...'))
+      .array(
+        fc.constantFrom(
+          'Zürich',
+          'Zu\u0308rich',
+          '👩‍👩‍👧',
+          '東京',
+          ' ',
+          '\r\n',
+          "O'Neil-Smith",
+          'unbelievably',
+          '🇫🇷x',
+          'e\u0301\u0327',
+          '\u200b',
+          '...',
+        ),
+      )
       .map((parts) => parts.join('')),
   );
   await fc.assert(
     fc.asyncProperty(texts, async (text) => {
-      const points = [...text];
+      const points = Array.from(text);
       const [encoding] = await tokenizer.encode({ text, item: 0 }, precise);
       if (encoding?.offsets === undefined) return false;
       let last = 0;
@@ -189,10 +207,16 @@ t.test('segments of single texts are kept where a tokenizer has them', async (t)
 t.test('a text that the vocabulary cannot express is a tokenization_failed', async (t) => {
   const copy = t.testdir({});
   const model = { type: 'WordLevel', vocab: { known: 0 }, unk_token: '[UNK]' };
-  await writeFile(join(copy, 'tokenizer.json'), JSON.stringify({ version: '1.0', added_tokens: [], pre_tokenizer: { type: 'Whitespace' }, model }));
+  await writeFile(
+    join(copy, 'tokenizer.json'),
+    JSON.stringify({ version: '1.0', added_tokens: [], pre_tokenizer: { type: 'Whitespace' }, model }),
+  );
   const tokenizer = await TextTokenizer.load(copy).catch((error: unknown) => error);
   if (!(tokenizer instanceof TextTokenizer)) throw tokenizer;
-  await t.rejects(tokenizer.encode({ text: 'known stranger', item: 2 }, plain), { code: 'tokenization_failed', errors: [{ path: '/inputs/2' }] });
+  await t.rejects(tokenizer.encode({ text: 'known stranger', item: 2 }, plain), {
+    code: 'tokenization_failed',
+    errors: [{ path: '/inputs/2' }],
+  });
   t.equal((await tokenizer.encode({ text: 'known', item: 0 }, plain))[0]?.ids.length, 1, 'the next text works');
 });
 

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import t from 'tap';
 import { cutWindows } from '../../../src/text/windows.ts';
 
@@ -20,7 +20,8 @@ t.test('windows cover every token in order, within the capacity, and always go o
       const windows = cutWindows(wordIds, { capacity, stride });
       let covered = 0;
       for (const [index, { start, end }] of windows.entries()) {
-        if (start > covered || end - start > capacity || (index > 0 && (start <= (windows[index - 1]?.start ?? 0) || end <= covered))) return false;
+        if (start > covered || end - start > capacity || (index > 0 && (start <= (windows[index - 1]?.start ?? 0) || end <= covered)))
+          return false;
         covered = end;
       }
       return covered === wordIds.length && windows[0]?.start === 0;
