@@ -136,8 +136,7 @@ export class Batcher {
     if (window.length <= 1 || !this.#batched) return window.slice(0, 1);
     const lengths = window.map((entry) => entry.length);
     const estimateMs = (rows: number, length: number): number => this.#cost.estimateMs(rows, length);
-    const maxMs = Math.min(this.#budgets.maxMs, this.#shareMs(workers));
-    const planned = planBatch(lengths, { ...this.#budgets, maxMs, estimateMs, overheadMs, margin });
+    const planned = planBatch(lengths, { ...this.#budgets, maxLoneMs: this.#shareMs(workers), estimateMs, overheadMs, margin });
     return this.#explore(lengths, planned).map((index) => window[index] as Entry);
   }
 

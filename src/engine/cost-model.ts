@@ -15,11 +15,16 @@ const rowShareRange = [0.01, 8] as const;
 const maxSurprise = Math.LN2;
 /** Noise only ever makes a run slower, so a slow run is believed half as much as a fast one. */
 const slowTrust = 0.5;
-/** Share of an error that the speed of the whole machine takes on. */
+/** Share of an error that the speed of the whole machine takes on, where the shape is well known. */
 const machineGain = 0.1;
+/** Measurements of a shape after which half of that share applies: the error of a new shape is its own. */
+const knownAfter = 8;
 /** Least share of an error that a node takes on; new nodes take 1 / (2 + measurements). */
 const nodeGain = 0.02;
 const maxEvidence = 1 / nodeGain;
+/** An error beyond this (in log) says that a shape is not known yet; it ages faster, and is tried again sooner. */
+const unsettledError = 0.3;
+const unsettledAge = 48;
 
 /** Two neighbouring nodes around a length, and the upper one's share. */
 interface Place {
@@ -78,7 +83,8 @@ export class CostModel {
     this.#measurementCount++;
     const raw = Math.log(ms / this.estimateMs(rows, length));
     const error = raw > 0 ? raw * slowTrust : raw;
-    this.#machine += machineGain * clip(error);
+    const evidence = read((rows === 1 ? this.#lone : this.#rowShare).evidence, place(length));
+    this.#machine += ((machineGain * evidence) / (evidence + knownAfter)) * clip(error);
     if (rows === 1) {
       this.#learn(this.#lone, length, error);
     } else {
@@ -87,10 +93,10 @@ export class CostModel {
       this.#learn(this.#rowShare, length, error, factor / (rows - 1), rowShareRange);
     }
     const seen = rows === 1 ? this.#loneSeen : this.#batchSeen;
-    seen[nearestNode(length)] = this.#measurementCount;
+    seen[nearestNode(length)] = this.#measurementCount - (Math.abs(error) > unsettledError ? unsettledAge : 0);
   }
 
-  /** Measurements since a lone text, or a batch, of about this length was last seen; Infinity: never. */
+  /** Measurements since a lone text, or a batch, of about this length was last seen, more when that was a surprise; Infinity: never. */
   staleness(batched: boolean, length: number): number {
     const seen = batched ? this.#batchSeen : this.#loneSeen;
     return this.#measurementCount - (seen[nearestNode(length)] ?? -Infinity);

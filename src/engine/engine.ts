@@ -189,21 +189,25 @@ export class Engine implements InferenceEngine {
   };
 
   #batchEnded(model: ServedModel): void {
-    if (model.batcher.waitingCount > 0) this.#dispatcher.schedule();
+    if (model.batcher.waitingCount > 0) {
+      this.#endUnservable(model);
+      this.#dispatcher.schedule();
+    }
     this.#models.retireIfIdle(model);
   }
 
   /** A worker became free, came or went: waiting entries run, or end when nobody will ever run them. */
   #executorChanged(): void {
     this.#models.adoptLoaded();
-    for (const model of this.#models) {
-      if (model.batcher.waitingCount === 0) continue;
-      try {
-        this.#models.checkServing(model);
-      } catch (error) {
-        for (const entry of model.batcher.waiting()) entry.owner.entryFailed(entry, toServiceError(error));
-      }
-    }
+    for (const model of this.#models) if (model.batcher.waitingCount > 0) this.#endUnservable(model);
     this.#dispatcher.dispatch();
+  }
+
+  #endUnservable(model: ServedModel): void {
+    try {
+      this.#models.checkServing(model);
+    } catch (error) {
+      for (const entry of model.batcher.waiting()) entry.owner.entryFailed(entry, toServiceError(error));
+    }
   }
 }

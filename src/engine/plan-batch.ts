@@ -20,6 +20,8 @@ export interface PlanBatchOptions extends BatchBudgets {
    * another's batch.
    */
   readonly overheadMs: number;
+  /** Most lone milliseconds in the batch: what waits is shared out among workers. A single text is always allowed. */
+  readonly maxLoneMs: number;
   /** Share of a text's lone cost that joining must save, against noise in the estimates. */
   readonly margin: number;
 }
@@ -43,6 +45,7 @@ export function planBatch(lengths: readonly number[], options: PlanBatchOptions)
   const keep = 1 - options.margin;
   let padded = oldest;
   let batchMs = options.estimateMs(1, padded);
+  let loneMs = batchMs;
   let savedMs = 0;
   let best = { size: 1, savedMs: 0 };
   let failures = 0;
@@ -53,15 +56,16 @@ export function planBatch(lengths: readonly number[], options: PlanBatchOptions)
     if (rows > options.maxRows) break;
     if (longest * rows > options.maxTokens) continue;
     const joinedMs = options.estimateMs(rows, longest);
-    if (joinedMs > options.maxMs) continue;
-    const aloneMs = (options.estimateMs(1, length) + options.overheadMs) * keep;
-    const gainMs = aloneMs - (joinedMs - batchMs);
+    const ownMs = options.estimateMs(1, length);
+    if (joinedMs > options.maxMs || loneMs + ownMs > options.maxLoneMs) continue;
+    const gainMs = (ownMs + options.overheadMs) * keep - (joinedMs - batchMs);
     // A pair may save nothing where eight do: look a little further before giving up.
     if (gainMs <= 0 && ++failures > patience) break;
     if (gainMs <= 0 && longest > padded) continue;
     chosen.push(index);
     padded = longest;
     batchMs = joinedMs;
+    loneMs += ownMs;
     savedMs += gainMs;
     if (savedMs > best.savedMs) {
       best = { size: chosen.length, savedMs };

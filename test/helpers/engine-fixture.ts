@@ -1,5 +1,6 @@
 // An Engine on a fake executor, clock, tokenizer and task, with one call to use it.
 import { Engine } from '../../src/engine/engine.ts';
+import type { CostSample } from '../../src/engine/executor.ts';
 import type { InferenceOptions, InferenceResult } from '../../src/engine/inference.ts';
 import type { EngineLimits, ServableModel } from '../../src/engine/served-model.ts';
 import type { ServiceError } from '../../src/errors.ts';
@@ -40,6 +41,16 @@ export interface FixtureOptions extends Omit<FakeExecutorOptions, 'clock'> {
   readonly limits?: Partial<EngineLimits>;
   /** Models are loaded at once, unless false. */
   readonly loaded?: boolean;
+  /** What the warm-up seemed to cost, where that is not the truth. */
+  readonly warmUpMs?: NonNullable<FakeExecutorOptions['costMs']>;
+}
+
+/** Shapes of a worker's warm-up. */
+const warmUpShapes = [[1, 16], [1, 64], [8, 16], [1, 128], [4, 16], [4, 64]] as const;
+
+function samplesOf(model: string, options: FixtureOptions): CostSample[] {
+  const costMs = options.warmUpMs ?? options.costMs;
+  return warmUpShapes.map(([rows, length]) => ({ rows, length, ms: costMs?.(rows, length, model) ?? 1 }));
 }
 
 export function engineFixture(options: FixtureOptions = {}) {
@@ -47,7 +58,7 @@ export function engineFixture(options: FixtureOptions = {}) {
   const executor = new FakeExecutor({ ...options, clock });
   const metrics = new Metrics({ version: 'test' });
   const models = options.models ?? [fakeModel('a')];
-  if (options.loaded !== false) for (const { descriptor } of models) executor.load(loadedModel(descriptor.id));
+  if (options.loaded !== false) for (const { descriptor } of models) executor.load(loadedModel(descriptor.id, { costSamples: samplesOf(descriptor.id, options) }));
   const warnings: object[] = [];
   const logger = { warn: (fields: object, message: string) => void warnings.push({ ...fields, message }) };
   const limits = { ...defaultLimits, ...options.limits };

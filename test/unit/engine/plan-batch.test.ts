@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { type EstimateMs, planBatch, type PlanBatchOptions } from '../../../src/engine/plan-batch.ts';
 
-const budgets = { maxRows: 32, maxTokens: 4096, maxMs: 25, overheadMs: 0.1, margin: 0.06 };
+const budgets = { maxRows: 32, maxTokens: 4096, maxMs: 25, maxLoneMs: Infinity, overheadMs: 0.1, margin: 0.06 };
 /** Rows cost next to nothing, as on a GPU far from saturation. */
 const freeRows: EstimateMs = (rows, length) => 2 + 0.001 * rows * length;
 /** Every row costs what it costs alone. */
@@ -51,13 +51,18 @@ t.test('no batch is estimated above the time budget', async (t) => {
   t.ok(cpu(rows + 1, 16) > 5);
 });
 
+t.test('a batch takes no more than its share of the waiting work', async (t) => {
+  t.equal(plan(Array(32).fill(16), cpu, { maxLoneMs: 4.5 * cpu(1, 16) }).length, 4);
+  t.same(plan([16, 16], cpu, { maxLoneMs: cpu(1, 16) }), [0]);
+});
+
 t.test('any window: valid distinct indices, oldest first, budgets respected, never dearer than alone', async () => {
   const curve = fc.record({ fixed: fc.double({ min: 0, max: 5, noNaN: true }), token: fc.double({ min: 0.001, max: 0.2, noNaN: true }), share: fc.double({ min: 0.01, max: 3, noNaN: true }) });
   const limits = fc.record({ maxRows: fc.integer({ min: 1, max: 64 }), maxTokens: fc.integer({ min: 1, max: 8192 }), maxMs: fc.double({ min: 0.1, max: 100, noNaN: true }) });
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 1, max: 512 }), { minLength: 1, maxLength: 64 }), curve, limits, (lengths, { fixed, token, share }, limit) => {
       const estimateMs: EstimateMs = (rows, length) => (fixed + token * length) * (1 + (rows - 1) * share);
-      const chosen = planBatch(lengths, { ...limit, estimateMs, overheadMs: 0.1, margin: 0.06 });
+      const chosen = planBatch(lengths, { ...limit, maxLoneMs: Infinity, estimateMs, overheadMs: 0.1, margin: 0.06 });
       if (chosen[0] !== 0 || new Set(chosen).size !== chosen.length) return false;
       if (chosen.some((index) => !Number.isInteger(index) || index < 0 || index >= lengths.length)) return false;
       if (chosen.length === 1) return true;
