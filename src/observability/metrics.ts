@@ -51,6 +51,9 @@ export class Metrics {
   readonly #modelInfo: Gauge<'model' | 'task' | 'dtype' | 'digest' | 'invariance'>;
   readonly #deviceInfo: Gauge<'device' | 'requested' | 'reason'>;
 
+  /** Labels of `glossa_model_info` by model name. */
+  readonly #loadedModels = new Map<string, Readonly<Record<'model' | 'task' | 'dtype' | 'digest' | 'invariance', string>>>();
+
   constructor(build: { readonly version: string }) {
     const registers = [this.registry];
     const histogram = <Label extends string>(name: string, help: string, labelNames: Label[], buckets: number[]): Histogram<Label> =>
@@ -80,13 +83,30 @@ export class Metrics {
     this.#modelInfo = gauge('glossa_model_info', 'Served models; always 1', ['model', 'task', 'dtype', 'digest', 'invariance']);
     this.#deviceInfo = gauge('glossa_device_info', 'Device in use against the one asked for; always 1', ['device', 'requested', 'reason']);
     gauge('glossa_build_info', 'Version of the service; always 1', ['version']).set({ version: build.version }, 1);
+    this.#addEventLoopUtilization();
     collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 10 });
+  }
+
+  /** Share of the time since the last scrape in which the main thread was busy. */
+  #addEventLoopUtilization(): void {
+    let before = performance.eventLoopUtilization();
+    // oxlint-disable-next-line no-new -- the registry keeps it
+    new Gauge({
+      name: 'glossa_event_loop_utilization',
+      help: 'Share of the time since the last scrape in which the main thread was busy, 0 to 1',
+      registers: [this.registry],
+      collect() {
+        const now = performance.eventLoopUtilization();
+        this.set(performance.eventLoopUtilization(now, before).utilization);
+        before = now;
+      },
+    });
   }
 
   /** Gauges that are derived when the page is read. */
   attach(sources: MetricSources): void {
     const registers = [this.registry];
-    const derived = <Label extends string>(name: string, help: string, label: Label, read: () => Iterable<readonly [string | number, number]>): void => {
+    const derived = (name: string, help: string, label: string, read: () => Iterable<readonly [string | number, number]>): void => {
       // oxlint-disable-next-line no-new -- the registry keeps it
       new Gauge({
         name,
@@ -95,7 +115,7 @@ export class Metrics {
         registers,
         collect() {
           this.reset();
-          for (const [value, amount] of read()) this.set({ [label]: value } as Record<Label, string | number>, amount);
+          for (const [value, amount] of read()) this.set({ [label]: value }, amount);
         },
       });
     };
@@ -144,8 +164,17 @@ export class Metrics {
     this.#cancelled.inc({ stage });
   }
 
-  modelLoaded(of: { readonly model: string; readonly task: string; readonly dtype: string; readonly digest: string; readonly invariance: string }): void {
-    this.#modelInfo.remove({ model: of.model } as never);
+  modelLoaded(of: {
+    readonly model: string;
+    readonly task: string;
+    readonly dtype: string;
+    readonly digest: string;
+    readonly invariance: string;
+  }): void {
+    // A reload brings a new digest: the line of the old one goes.
+    const before = this.#loadedModels.get(of.model);
+    if (before !== undefined) this.#modelInfo.remove(before);
+    this.#loadedModels.set(of.model, of);
     this.#modelInfo.set(of, 1);
   }
 

@@ -1,0 +1,91 @@
+// One HTTP request from its first hook to the end of its response: identity, cancellation, and the one place where it
+// is counted and logged. Main thread. Must not see texts: only counts, codes and durations come here.
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { ErrorCode } from '../errors.ts';
+import type { InferenceResult } from '../engine/inference.ts';
+import type { AccessLog } from '../observability/access-log.ts';
+import type { Metrics, Outcome } from '../observability/metrics.ts';
+import { onResponseEnd } from './cancellation.ts';
+import { connectionFault } from './connection-faults.ts';
+import { problems } from './problem.ts';
+
+const acceptedId = /^[\w.-]{1,64}$/u;
+
+/** The client's `x-request-id` when it is a plain one, else a new one. */
+export function requestIdOf(request: IncomingMessage): string {
+  const header = request.headers['x-request-id'];
+  return typeof header === 'string' && acceptedId.test(header) ? header : randomUUID();
+}
+
+export interface ExchangeSinks {
+  readonly metrics: Metrics;
+  readonly accessLog: AccessLog;
+}
+
+/** What is known of one request so far. Each ends exactly once, with its response or with its connection. */
+export class Exchange {
+  readonly startedAt = performance.now();
+  /** Name of the model that answers, once it is known. */
+  model = 'none';
+  #abort: AbortController | undefined;
+  #isInference = false;
+  #code: ErrorCode | undefined;
+  #result: InferenceResult | undefined;
+  readonly #sinks: ExchangeSinks;
+
+  constructor(request: FastifyRequest, reply: FastifyReply, sinks: ExchangeSinks) {
+    this.#sinks = sinks;
+    onResponseEnd(reply.raw, (sent) => this.#end(request, reply, sent));
+  }
+
+  /** From now on the request counts as one of inference; the signal fires when its client leaves. */
+  beginInference(): void {
+    this.#isInference = true;
+  }
+
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    return this.#abort.signal;
+  }
+
+  answered(result: InferenceResult): void {
+    this.#result = result;
+    this.model = result.model;
+  }
+
+  failed(code: ErrorCode): void {
+    this.#code = code;
+  }
+
+  #end(request: FastifyRequest, reply: FastifyReply, sent: boolean): void {
+    const code = sent ? this.#code : (connectionFault(request.raw.socket) ?? 'client_closed');
+    if (!sent) this.#abort?.abort();
+    const ms = performance.now() - this.startedAt;
+    const route = request.routeOptions.url ?? 'unmatched';
+    const status = code === undefined ? reply.statusCode : problems[code].status;
+    const outcome: Outcome = code === undefined ? 'ok' : problems[code].outcome;
+    const { metrics, accessLog } = this.#sinks;
+    metrics.httpRequest({ method: request.method, route, code: status, ms });
+    if (this.#isInference) metrics.requestEnded({ model: this.model, route, outcome });
+    accessLog.write({
+      requestId: request.id,
+      method: request.method,
+      route,
+      status,
+      outcome,
+      ms,
+      code,
+      result: this.#result,
+      model: this.model,
+    });
+  }
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Set by the first hook of every request. */
+    exchange: Exchange;
+  }
+}
