@@ -116,10 +116,9 @@ export class WorkerSlot {
     // A death during a run is the model's affair (model-deaths.ts), and one after a long life is bad luck. One that
     // comes idle and soon counts as a failed start: such a worker must not be started ten times a second for ever.
     const soundStart = this.#status === 'up' && (end.duringModel !== undefined || performance.now() - this.#upSince >= provenAfterMs);
-    if (soundStart) this.#failedStarts = 0;
+    this.#failedStarts = soundStart ? 0 : this.#failedStarts + 1;
     this.#options.events.onDeath(this, end);
     this.#scheduleRestart(end);
-    if (!soundStart) this.#failedStarts += 1;
   }
 
   #scheduleRestart(end: WorkerEnd): void {

@@ -10,7 +10,9 @@ export function tokenRows(rows: readonly (readonly number[])[]): { tokenIds: Int
   return { tokenIds: Int32Array.from(rows.flat()), lengths: Int32Array.from(rows, (row) => row.length) };
 }
 
-const probe = tokenRows([3, 5, 8, 11, 2, 17, 24, 30].map((length, row) => Array.from({ length }, (_, index) => 1 + ((index * 7 + row * 13) % 90))));
+const probe = tokenRows(
+  [3, 5, 8, 11, 2, 17, 24, 30].map((length, row) => Array.from({ length }, (_, index) => 1 + ((index * 7 + row * 13) % 90))),
+);
 
 /** A two-label classifier; with device `fake` no file is read. */
 export function tinyModel(name: string, options: Partial<ModelDescriptor> = {}): ModelDescriptor {
@@ -36,7 +38,9 @@ export function tinyModel(name: string, options: Partial<ModelDescriptor> = {}):
 
 /** The embedded embedder. */
 export function embedderModel(options: Partial<ModelDescriptor> = {}): ModelDescriptor {
-  const tokens = [4, 7, 11, 16, 23, 33, 47, 60].map((length, row) => Array.from({ length }, (_, index) => 1000 + ((index * 37 + row * 101) % 20_000)));
+  const tokens = [4, 7, 11, 16, 23, 33, 47, 60].map((length, row) =>
+    Array.from({ length }, (_, index) => 1000 + ((index * 37 + row * 101) % 20_000)),
+  );
   return tinyModel('embedder', {
     task: 'feature-extraction',
     onnxPath: inRepository('models/embedder/onnx/model_quantized.onnx'),
@@ -100,7 +104,7 @@ export function makePool(t: Test, options: Partial<Omit<WorkerPoolOptions, 'faul
       waiting.add(check);
       check();
     });
-  t.teardown(() => pool.close());
+  t.teardown(() => pool.close().catch(() => {}));
   return { pool, log, restarts, until };
 }
 

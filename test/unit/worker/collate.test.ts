@@ -4,7 +4,11 @@ import type { TensorDescription } from '../../../src/runtime/session.ts';
 import { Collator } from '../../../src/worker/collate.ts';
 import { tokenRows } from '../../helpers/pool-fixture.ts';
 
-const input = (name: string, type = 'int64', dims: readonly (number | string)[] = ['batch', 'sequence']): TensorDescription => ({ name, type, dims });
+const input = (name: string, type = 'int64', dims: readonly (number | string)[] = ['batch', 'sequence']): TensorDescription => ({
+  name,
+  type,
+  dims,
+});
 const bertInputs = [input('input_ids'), input('attention_mask'), input('token_type_ids')];
 const numbers = (values: Iterable<bigint | number>): number[] => Array.from(values, Number);
 
@@ -13,7 +17,9 @@ t.test('pads to the longest row with the pad token and mask 0', (t) => {
   const { feeds, rows, paddedLength } = collator.collate({ ...tokenRows([[5, 6, 7], [8]]), typeIds: Int32Array.of(0, 1, 1, 2) });
   t.strictSame([rows, paddedLength], [2, 3]);
   t.strictSame(
-    Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, { type: tensor.type, dims: tensor.dims, data: numbers(tensor.data) }])),
+    Object.fromEntries(
+      Object.entries(feeds).map(([name, tensor]) => [name, { type: tensor.type, dims: tensor.dims, data: numbers(tensor.data) }]),
+    ),
     {
       input_ids: { type: 'int64', dims: [2, 3], data: [5, 6, 7, 8, 77, 77] },
       attention_mask: { type: 'int64', dims: [2, 3], data: [1, 1, 1, 1, 0, 0] },
