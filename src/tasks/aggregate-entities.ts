@@ -26,19 +26,42 @@ interface Labelled {
   readonly count: number;
 }
 
+export interface AggregationOptions {
+  readonly aggregation: Aggregation;
+  /** Names to leave out: of labels with aggregation none, of entities otherwise. */
+  readonly ignored: ReadonlySet<string>;
+  /** Name of a label by id. */
+  readonly labelOf: (index: number) => string;
+}
+
 /**
- * Entities in order of the text, those of ignored types included: the caller filters. O(tokens × labels).
- * @param labelOf name of a label by id
+ * Entities in order of the text. O(tokens × labels).
  * @see transformers src/transformers/pipelines/token_classification.py, `aggregate`
  */
-export function aggregateEntities(
-  predictions: TokenPredictions,
-  aggregation: Aggregation,
-  labelOf: (index: number) => string,
-): EntitySpan[] {
+export function aggregateEntities(predictions: TokenPredictions, options: AggregationOptions): EntitySpan[] {
+  const { aggregation, ignored } = options;
   const perToken = aggregation === 'none' || aggregation === 'simple';
   const labelled = perToken ? labelTokens(predictions) : labelWords(predictions, aggregation);
-  return aggregation === 'none' ? eachToken(labelled, labelOf) : groupEntities(labelled, labelOf);
+  const names = Array.from({ length: predictions.labelCount }, (_, index) => nameOf(options.labelOf(index), aggregation, ignored));
+  return aggregation === 'none' ? eachToken(labelled, names) : groupEntities(labelled, names);
+}
+
+/** What grouping needs to know of a label. */
+interface Name {
+  readonly entity: string;
+  readonly ignored: boolean;
+  /** `B-PER` begins a PER, `I-PER` and `PER` go on one. */
+  readonly begins: boolean;
+  readonly tag: string;
+}
+
+function nameOf(label: string, aggregation: Aggregation, ignored: ReadonlySet<string>): Name {
+  const begins = label.startsWith('B-');
+  // Hugging Face compares what follows B- or I-, but names an entity by what follows the first hyphen, whatever
+  // stands before it.
+  const tag = begins || label.startsWith('I-') ? label.slice(2) : label;
+  const entity = aggregation === 'none' ? label : label.slice(label.indexOf('-') + 1);
+  return { entity, ignored: ignored.has(entity), begins, tag };
 }
 
 function labelTokens({ scores, labelCount, starts, ends }: TokenPredictions): Labelled {
@@ -106,46 +129,28 @@ function scoreWord(
   into.set(scores.subarray(chosen * labelCount, (chosen + 1) * labelCount));
 }
 
-function eachToken(tokens: Labelled, labelOf: (index: number) => string): EntitySpan[] {
-  return Array.from({ length: tokens.count }, (_, token) => ({
-    entity: labelOf(tokens.labels[token] as number),
-    score: tokens.scores[token] as number,
-    start: tokens.starts[token] as number,
-    end: tokens.ends[token] as number,
-  }));
+function eachToken(tokens: Labelled, names: readonly Name[]): EntitySpan[] {
+  const entities: EntitySpan[] = [];
+  for (let token = 0; token < tokens.count; token++) {
+    const { entity, ignored } = names[tokens.labels[token] as number] as Name;
+    if (ignored) continue;
+    const [score, start, end] = [tokens.scores[token] as number, tokens.starts[token] as number, tokens.ends[token] as number];
+    entities.push({ entity, score, start, end });
+  }
+  return entities;
 }
 
-/** A label's parts: `B-PER` begins a PER, `I-PER` and `PER` go on one. */
-function tagOf(label: string): { readonly begins: boolean; readonly tag: string } {
-  const prefixed = label.startsWith('B-') || label.startsWith('I-');
-  return { begins: label.startsWith('B-'), tag: prefixed ? label.slice(2) : label };
-}
-
-function groupEntities(units: Labelled, labelOf: (index: number) => string): EntitySpan[] {
-  const tags = new Map<number, ReturnType<typeof tagOf>>();
-  const tagAt = (unit: number): ReturnType<typeof tagOf> => {
-    const label = units.labels[unit] as number;
-    let tag = tags.get(label);
-    if (tag === undefined) {
-      tag = tagOf(labelOf(label));
-      tags.set(label, tag);
-    }
-    return tag;
-  };
+function groupEntities(units: Labelled, names: readonly Name[]): EntitySpan[] {
+  const nameAt = (unit: number): Name => names[units.labels[unit] as number] as Name;
   const entities: EntitySpan[] = [];
   for (let from = 0; from < units.count; ) {
-    const { tag } = tagAt(from);
+    const { entity, ignored, tag } = nameAt(from);
     let to = from + 1;
     let sum = units.scores[from] as number;
-    for (; to < units.count && !tagAt(to).begins && tagAt(to).tag === tag; to++) sum += units.scores[to] as number;
-    const label = labelOf(units.labels[from] as number);
-    entities.push({
-      // Hugging Face cuts at the first hyphen here, whatever stands before it.
-      entity: label.slice(label.indexOf('-') + 1),
-      score: sum / (to - from),
-      start: units.starts[from] as number,
-      end: units.ends[to - 1] as number,
-    });
+    for (; to < units.count && !nameAt(to).begins && nameAt(to).tag === tag; to++) sum += units.scores[to] as number;
+    if (!ignored) {
+      entities.push({ entity, score: sum / (to - from), start: units.starts[from] as number, end: units.ends[to - 1] as number });
+    }
     from = to;
   }
   return entities;

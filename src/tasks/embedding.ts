@@ -1,6 +1,6 @@
 // POST /embed (Hugging Face's feature-extraction): one vector a text. `reduce` runs in a worker, the rest on main.
-import { Type } from 'typebox';
 import { type NamedTensors, normalizeInPlace, poolInto } from '../runtime/tensors.ts';
+import { Type } from '../schema.ts';
 import { assertFinite, type FloatTensor, floatOutput, isFloat } from './outputs.ts';
 import { inputsSchema, invalidField, modelSchema, textsOf, truncateSchema } from './schemas.ts';
 import { type BatchRows, defineTask, type ModelFacts } from './task.ts';

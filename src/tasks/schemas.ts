@@ -1,6 +1,6 @@
 // Schema pieces and small checks that tasks share. Runs on both threads; pure.
-import { Type } from 'typebox';
 import { ServiceError } from '../errors.ts';
+import { Type } from '../schema.ts';
 import type { ModelFacts, TextInput } from './task.ts';
 
 /**

@@ -1,6 +1,7 @@
 // POST /classify: one label distribution a text. `reduce` runs in a worker, the rest on the main thread.
-import { type Static, Type } from 'typebox';
+import type { Static } from 'typebox';
 import { sigmoidInto, softmaxInto, topK } from '../runtime/tensors.ts';
+import { Type } from '../schema.ts';
 import { assertFinite, floatOutput } from './outputs.ts';
 import { inputsSchema, labelOf, modelSchema, textsOf, truncateSchema } from './schemas.ts';
 import { defineTask, type ModelFacts } from './task.ts';

@@ -1,6 +1,6 @@
 // POST /ner: entities of each text, long documents in windows. `reduce` runs in a worker, the rest on the main thread.
-import { Type } from 'typebox';
 import { softmaxInto } from '../runtime/tensors.ts';
+import { Type } from '../schema.ts';
 import { type Aggregation, aggregateEntities } from './aggregate-entities.ts';
 import { CodePoints } from './code-points.ts';
 import { mergeWindows } from './merge-windows.ts';
@@ -113,18 +113,19 @@ export const tokenClassification = defineTask<typeof request, typeof response, n
 
   present(parts, body, model) {
     const text = new CodePoints(parts[0]?.input.text ?? '');
-    const ignored = new Set(body.ignore_labels ?? ['O']);
     const unit = body.offset_unit ?? 'codepoint';
-    const spans = aggregateEntities(mergeWindows(parts), body.aggregation ?? 'simple', (index) => labelOf(model, index));
-    const entities = spans
-      .filter(({ entity }) => !ignored.has(entity))
-      .map(({ entity, score, start, end }) => ({
-        entity,
-        score,
-        text: text.slice(start, end),
-        start: text.convert(start, unit),
-        end: text.convert(end, unit),
-      }));
+    const spans = aggregateEntities(mergeWindows(parts), {
+      aggregation: body.aggregation ?? 'simple',
+      ignored: new Set(body.ignore_labels ?? ['O']),
+      labelOf: (index) => labelOf(model, index),
+    });
+    const entities = spans.map(({ entity, score, start, end }) => ({
+      entity,
+      score,
+      text: text.slice(start, end),
+      start: text.convert(start, unit),
+      end: text.convert(end, unit),
+    }));
     return { entities };
   },
 });

@@ -21,6 +21,8 @@ export interface TokenFields {
   /** Word ids and offsets. */
   readonly places: boolean;
   readonly typeIds: boolean;
+  /** Whether the text came with a pair. */
+  readonly pair: boolean;
 }
 
 /** Positions `[start, end)` of a document's tokens. */
@@ -31,6 +33,11 @@ export type Range = readonly [start: number, end: number];
  * would stop it for about 0.1 s.
  */
 const tokensPerTurn = 4096;
+
+/** Lets other events run before another pass over a long document; nothing for a short one. */
+export async function yieldIfLong(tokens: DocumentTokens): Promise<void> {
+  if (tokens.ids.length > tokensPerTurn) await nextTurn();
+}
 
 /** Copies what was asked for; the native encoding is used up. */
 export async function readTokens(native: NativeEncoding, fields: TokenFields): Promise<DocumentTokens> {
@@ -43,28 +50,41 @@ export async function readTokens(native: NativeEncoding, fields: TokenFields): P
     offsets: new Int32Array(2 * places),
     typeIds: new Int32Array(fields.typeIds ? count : 0),
   };
-  // Before the cut below, after which every token of a slice would count as text.
-  const sequences = native.getSequenceIds();
-  for (let index = 0; index < count; index++) tokens.sequenceIds[index] = sequences[index] ?? -1;
-  if (count <= tokensPerTurn) {
-    copyTokens(native, tokens, 0);
+  // NOTE: a cut encoding forgets which tokens belong to which sequence, so pairs (never windowed, hence short) are
+  // read in one piece.
+  if (fields.pair) readSequences(native, tokens.sequenceIds);
+  if (count <= tokensPerTurn || fields.pair) {
+    copyTokens(native, tokens, { at: 0, ...fields });
     return tokens;
   }
+  await nextTurn();
   // NOTE: without 'right' the binding cuts on the left. With stride 0 the overflow is the rest, in order.
   native.truncate(tokensPerTurn, 0, 'right');
+  await nextTurn();
   let at = 0;
   for (const slice of [native, ...native.getOverflowing()]) {
     await nextTurn();
-    copyTokens(slice, tokens, at);
+    copyTokens(slice, tokens, { at, ...fields });
     at += slice.getLength();
   }
   return tokens;
 }
 
-function copyTokens(native: NativeEncoding, to: DocumentTokens, at: number): void {
+function readSequences(native: NativeEncoding, to: Int8Array): void {
+  const sequences = native.getSequenceIds();
+  for (let index = 0; index < to.length; index++) to[index] = sequences[index] ?? -1;
+}
+
+function copyTokens(native: NativeEncoding, to: DocumentTokens, fields: TokenFields & { readonly at: number }): void {
+  const { at } = fields;
   to.ids.set(native.getIds(), at);
-  if (to.typeIds.length > 0) to.typeIds.set(native.getTypeIds(), at);
-  if (to.offsets.length === 0) return;
+  if (!fields.pair) {
+    // The mask is 1 for what the post-processor added, and 0 for a "[SEP]" that a client typed.
+    const specials = native.getSpecialTokensMask();
+    for (let index = 0; index < specials.length; index++) to.sequenceIds[at + index] = specials[index] === 1 ? -1 : 0;
+  }
+  if (fields.typeIds) to.typeIds.set(native.getTypeIds(), at);
+  if (!fields.places) return;
   const words = native.getWordIds();
   for (let index = 0; index < words.length; index++) to.wordIds[at + index] = words[index] ?? -1;
   let write = 2 * at;
@@ -76,7 +96,7 @@ function copyTokens(native: NativeEncoding, to: DocumentTokens, at: number): voi
 
 export interface TakeOptions {
   readonly typeIds: Int32Array | undefined;
-  /** Empty when offsets, words and sequences are not wanted in the encoding. */
+  /** Undefined when offsets, words and sequences are not wanted in the encoding either. */
   readonly continues: Uint8Array | undefined;
   readonly firstToken: number;
   readonly truncated: boolean;

@@ -6,7 +6,7 @@ import { ServiceError } from '../errors.ts';
 import { CodePoints } from '../tasks/code-points.ts';
 import type { Encoding, TextInput } from '../tasks/task.ts';
 import { caseTypeIds } from './case-features.ts';
-import { type DocumentTokens, type Range, readTokens, type TakeOptions, takeTokens } from './document-tokens.ts';
+import { type DocumentTokens, type Range, readTokens, type TakeOptions, takeTokens, yieldIfLong } from './document-tokens.ts';
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.ts';
 import { truncatedRanges } from './truncate.ts';
 import { cutWindows } from './windows.ts';
@@ -71,14 +71,14 @@ export class TextTokenizer {
     const places = options.needsOffsets || options.tokenTypes === 'case' || (!fits && windowed);
     if (fits && !places && !segments) return [{ ids: new Int32Array(native.getIds()), firstToken: 0, truncated: false }];
 
-    const tokens = await readTokens(native, { places, typeIds: segments });
+    const tokens = await readTokens(native, { places, typeIds: segments, pair: input.pair !== undefined });
     const texts = places ? [new CodePoints(input.text), input.pair === undefined ? undefined : new CodePoints(input.pair)] : [];
-    const take: TakeOptions = {
-      typeIds: options.tokenTypes === 'case' ? caseTypeIds(tokens, texts) : segments ? tokens.typeIds : undefined,
-      continues: options.needsOffsets ? continuingTokens(tokens, texts, this.#rule) : undefined,
-      firstToken: 0,
-      truncated: !fits && !windowed,
-    };
+    await yieldIfLong(tokens);
+    const typeIds = options.tokenTypes === 'case' ? caseTypeIds(tokens, texts) : segments ? tokens.typeIds : undefined;
+    await yieldIfLong(tokens);
+    const continues = options.needsOffsets ? continuingTokens(tokens, texts, this.#rule) : undefined;
+    await yieldIfLong(tokens);
+    const take: TakeOptions = { typeIds, continues, firstToken: 0, truncated: !fits && !windowed };
     if (fits) return [takeTokens(tokens, [[0, length]], take)];
     if (windowed) return takeWindows(tokens, take, { input, maxTokens: options.maxTokens, stride: options.stride ?? 0 });
     const ranges = truncatedRanges(tokens.sequenceIds, options.maxTokens);

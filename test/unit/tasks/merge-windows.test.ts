@@ -106,7 +106,11 @@ t.test('an entity across a border is found once', async (t) => {
     for (const [index, id] of encoding.ids.entries()) result[index * labels.length + (id === begin ? 1 : 2)] = 1;
     return { input: { text, item: 0 }, encoding, result };
   });
-  const spans = aggregateEntities(mergeWindows(parts), 'simple', (index) => labels[index] ?? '');
+  const spans = aggregateEntities(mergeWindows(parts), {
+    aggregation: 'simple',
+    ignored: new Set(),
+    labelOf: (index) => labels[index] ?? '',
+  });
   t.equal(spans.length, 100);
   t.ok(spans.every(({ entity, start, end }, index) => entity === 'PER' && start === index * names.length && end === start + 13));
 });
