@@ -67,7 +67,7 @@ export interface PoolFixture {
   readonly log: LoggedLine[];
   readonly restarts: string[];
   /** Resolves at the first change after which `condition` holds; at once when it does. */
-  until(condition: () => boolean): Promise<void>;
+  readonly until: (condition: () => boolean) => Promise<void>;
 }
 
 /** A pool of one fake worker thread unless `options` say otherwise; not started. */

@@ -56,7 +56,7 @@ for (const [name, create] of Object.entries(implementations)) {
       const input = feeds([[1, 2, 3]]);
       const { logits: first } = await session.run(input);
       const before = [...(first?.data ?? [])];
-      (input['input_ids']?.data as BigInt64Array).fill(50n);
+      (input['input_ids'] as { data: BigInt64Array }).data.fill(50n);
       const { logits: second } = await session.run(input);
       t.strictSame([...(first?.data ?? [])], before);
       t.notSame([...(second?.data ?? [])], before);

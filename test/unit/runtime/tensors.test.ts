@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import t from 'tap';
 import { argmax, float16ToFloat32, normalizeInPlace, poolInto, sigmoidInto, softmaxInto, topK } from '../../../src/runtime/tensors.ts';
 

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import t from 'tap';
 import type { TensorDescription } from '../../../src/runtime/session.ts';
 import { Collator } from '../../../src/worker/collate.ts';
