@@ -1,35 +1,56 @@
-// Answers for connections whose bytes never became a request: broken HTTP, oversize headers, too slow. Main thread.
+// Answers for connections whose bytes are no request: broken HTTP, oversize headers, too slow. Main thread.
 // Writes problem bodies to the raw socket, as Node has no response object for them.
 import { randomUUID } from 'node:crypto';
-import { STATUS_CODES } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { ServiceError, type ErrorCode } from '../errors.ts';
+import { type ErrorCode, ServiceError } from '../errors.ts';
 import type { Metrics } from '../observability/metrics.ts';
-import { problemAnswer, problemContentType } from './problem.ts';
+import { problemAnswer, problemContentType, problems } from './problem.ts';
 
+/** Sockets that were told off, with the code that a request cut off by it ends with. */
 const faults = new WeakMap<object, ErrorCode>();
 
-/** Why this socket was closed by the server, if it was: a request that was being received ends with this code. */
+/** Why the server closed this socket, if it did: a request that was still being received ends with this code. */
 export function connectionFault(socket: object): ErrorCode | undefined {
   return faults.get(socket);
 }
 
+/** After the answer, what the client still sends is read for so long: a reset at once could overtake the answer. */
+const lingerMs = 1000;
+
 /** Handler of 'clientError': one problem answer where the socket can still take it, then the end of the connection. */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex, metrics: Metrics): void {
-  if (error.code === 'ECONNRESET' || socket.destroyed) {
+  // The parser repeats its error for each chunk that is read after it.
+  if (faults.has(socket)) return;
+  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
     socket.destroy();
     return;
   }
   const fault = faultOf(error);
-  const inRequest = requestUnderWay(socket);
-  faults.set(socket, fault.code);
-  if (!inRequest) metrics.httpRequest({ method: 'unknown', route: 'unmatched', code: problemStatus(fault), ms: 0 });
-  if (!socket.writable || answerHasBegun(socket)) {
+  const response = responseOf(socket);
+  if (response === undefined) {
+    metrics.httpRequest({ method: 'unknown', route: 'unmatched', code: problems[fault.code].status, ms: 0 });
+    answerAndEnd(socket, fault);
+  } else if (response.req.complete) {
+    // What is broken came behind a whole request: its answer goes first.
+    response.once('close', () => answerClientError(error, socket, metrics));
+  } else if (response.headersSent) {
+    faults.set(socket, fault.code);
     socket.destroy();
-    return;
+  } else {
+    answerAndEnd(socket, fault);
   }
-  // `end`, then a forced end: a client that still sends must not lose the answer to a reset.
-  socket.end(rawAnswer(fault), () => socket.destroy());
+}
+
+function answerAndEnd(socket: Duplex, fault: ServiceError): void {
+  faults.set(socket, fault.code);
+  socket.end(rawAnswer(fault));
+  const timer = setTimeout(() => socket.destroy(), lingerMs);
+  timer.unref();
+  socket.once('close', () => clearTimeout(timer));
+  socket.once('end', () => socket.destroy());
+  socket.on('error', () => socket.destroy());
+  socket.resume();
 }
 
 function faultOf(error: NodeJS.ErrnoException): ServiceError {
@@ -37,19 +58,12 @@ function faultOf(error: NodeJS.ErrnoException): ServiceError {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new ServiceError('request_timeout', 'The request took too long to arrive. Send headers and body without pauses.');
     case 'HPE_HEADER_OVERFLOW':
-      return new ServiceError(
-        'headers_too_large',
-        'The request line and headers have more than 8192 bytes. Send fewer or shorter headers.',
-      );
+      return new ServiceError('headers_too_large', 'Request line and headers have more than 8192 bytes. Send fewer or shorter headers.');
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
       return new ServiceError('payload_too_large', 'The chunk extensions of the body are too large. Send chunks without extensions.');
     default:
       return new ServiceError('invalid_request', 'These bytes are not a valid HTTP/1.1 request.');
   }
-}
-
-function problemStatus(fault: ServiceError): number {
-  return problemAnswer(fault, { instance: '', requestId: '' }).status;
 }
 
 function rawAnswer(fault: ServiceError): string {
@@ -67,18 +81,7 @@ function rawAnswer(fault: ServiceError): string {
   return `${headers.join('\r\n')}\r\n\r\n${text}`;
 }
 
-/** The response that Node is writing, or will write, to this socket. */
-function responseOf(socket: Duplex): { readonly headersSent: boolean; readonly writableFinished: boolean } | undefined {
-  return (
-    (socket as { readonly _httpMessage?: { readonly headersSent: boolean; readonly writableFinished: boolean } | null })._httpMessage ??
-    undefined
-  );
-}
-
-function requestUnderWay(socket: Duplex): boolean {
-  return responseOf(socket) !== undefined;
-}
-
-function answerHasBegun(socket: Duplex): boolean {
-  return responseOf(socket)?.headersSent === true;
+/** The response that Node is writing, or will write, to this socket: Node keeps it in a field that its own handler reads too. */
+function responseOf(socket: Duplex): (ServerResponse & { readonly req: IncomingMessage }) | undefined {
+  return (socket as { readonly _httpMessage?: (ServerResponse & { readonly req: IncomingMessage }) | null })._httpMessage ?? undefined;
 }

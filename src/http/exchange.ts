@@ -30,7 +30,8 @@ export class Exchange {
   /** Name of the model that answers, once it is known. */
   model = 'none';
   #abort: AbortController | undefined;
-  #isInference = false;
+  /** Set for requests of inference alone: they are counted by outcome. */
+  #inferenceRoute: string | undefined;
   #code: ErrorCode | undefined;
   #result: InferenceResult | undefined;
   readonly #sinks: ExchangeSinks;
@@ -40,11 +41,12 @@ export class Exchange {
     onResponseEnd(reply.raw, (sent) => this.#end(request, reply, sent));
   }
 
-  /** From now on the request counts as one of inference; the signal fires when its client leaves. */
-  beginInference(): void {
-    this.#isInference = true;
+  /** From now on the request counts as one of inference. */
+  beginInference(route: string): void {
+    this.#inferenceRoute = route;
   }
 
+  /** Fires when the client leaves before its answer is sent. */
   get signal(): AbortSignal {
     this.#abort ??= new AbortController();
     return this.#abort.signal;
@@ -63,12 +65,12 @@ export class Exchange {
     const code = sent ? this.#code : (connectionFault(request.raw.socket) ?? 'client_closed');
     if (!sent) this.#abort?.abort();
     const ms = performance.now() - this.startedAt;
-    const route = request.routeOptions.url ?? 'unmatched';
+    const route = this.#inferenceRoute ?? request.routeOptions.url ?? 'unmatched';
     const status = code === undefined ? reply.statusCode : problems[code].status;
     const outcome: Outcome = code === undefined ? 'ok' : problems[code].outcome;
     const { metrics, accessLog } = this.#sinks;
     metrics.httpRequest({ method: request.method, route, code: status, ms });
-    if (this.#isInference) metrics.requestEnded({ model: this.model, route, outcome });
+    if (this.#inferenceRoute !== undefined) metrics.requestEnded({ model: this.model, route, outcome });
     accessLog.write({
       requestId: request.id,
       method: request.method,

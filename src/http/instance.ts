@@ -36,9 +36,21 @@ export interface InstanceOptions {
   readonly logger: Logger;
   readonly limits: HttpLimits;
   readonly lifecycle: Lifecycle;
+  /** How long a request may take to arrive; for tests. */
+  readonly timeouts?: ReceiveTimeouts | undefined;
   /** Addresses or CIDR ranges of proxies whose forwarding headers are believed; none when absent. */
   readonly trustProxy?: readonly string[] | undefined;
 }
+
+interface ReceiveTimeouts {
+  readonly headersMs: number;
+  /** Headers and body together. */
+  readonly requestMs: number;
+  /** How often Node looks. */
+  readonly checkMs: number;
+}
+
+const receiveTimeouts: ReceiveTimeouts = { headersMs: 5000, requestMs: 8000, checkMs: 1000 };
 
 /** Most levels of arrays and objects in a body. */
 const maxJsonDepth = 8;
@@ -46,16 +58,16 @@ const maxJsonDepth = 8;
 /** Request line and headers together. */
 const maxHeaderBytes = 8192;
 
-/** An instance without routes; `requestTimeout` bounds slow senders, headers at 5 s, whole requests at 8 s. */
+/** An instance without routes. */
 export function createInstance(options: InstanceOptions): FastifyInstance {
-  const { metrics, limits, logger, lifecycle } = options;
+  const { metrics, limits, logger, lifecycle, timeouts = receiveTimeouts } = options;
   const sinks: ExchangeSinks = { metrics, accessLog: new AccessLog(logger) };
   const server = Fastify({
     logger: false,
     genReqId: requestIdOf,
     bodyLimit: limits.maxBodyBytes,
-    requestTimeout: 8000,
-    http: { headersTimeout: 5000, connectionsCheckingInterval: 1000, maxHeaderSize: maxHeaderBytes },
+    requestTimeout: timeouts.requestMs,
+    http: { headersTimeout: timeouts.headersMs, connectionsCheckingInterval: timeouts.checkMs, maxHeaderSize: maxHeaderBytes },
     routerOptions: { maxParamLength: 128 },
     return503OnClosing: false,
     schemaController,
@@ -159,7 +171,8 @@ function closeConnectionsWhileDraining(server: FastifyInstance, lifecycle: Lifec
   });
   server.addHook('onSend', (_request, reply, payload, done) => {
     if (closing || lifecycle.isDraining()) reply.header('connection', 'close');
-    // A refused body does not spoil the connection: the reader has drained it, or Node will.
+    // Fastify ends the connection of a refused body. The rest of it is read and dropped instead, for `requestMs` at
+    // most, so that the client gets to read the answer.
     else if (reply.getHeader('connection') === 'close') reply.removeHeader('connection');
     done(null, payload);
   });

@@ -56,7 +56,7 @@ function addTaskRoute(server: FastifyInstance, task: Task, options: TaskRouteOpt
   server.post(task.path, {
     schema: taskRouteSchema(task),
     onRequest: (request, _reply, done) => {
-      request.exchange.beginInference();
+      request.exchange.beginInference(task.path);
       checkBodyHeaders(request.raw, options.maxBodyBytes);
       done();
     },
