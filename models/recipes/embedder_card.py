@@ -57,8 +57,8 @@ written in its final shape; config.json says so under `glossa`).
 
 {table}
 {texts} texts unseen in calibration, onnxruntime {ort}, 1 thread, x86-64 with AVX2 and no
-VNNI; least time of {rounds} rounds, the forms in turns, on a machine with other work:
-compare rows, not machines. The dynamic forms saturate 16-bit pair sums on such
+VNNI; least CPU time of {rounds} to 300 rounds, the forms in turns, on a machine with other
+work: compare rows, not machines. The dynamic forms saturate 16-bit pair sums on such
 processors, which is part of their distance.
 
 Banking77: accuracy of a nearest-centroid classifier from 8 training texts a class on
