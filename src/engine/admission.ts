@@ -3,9 +3,9 @@
 import { ServiceError } from '../errors.ts';
 import type { Task, TextInput } from '../tasks/task.ts';
 import { classWeights } from './choose-next.ts';
+import { inputPath } from './entry.ts';
 import type { Executor } from './executor.ts';
 import type { Priority } from './inference.ts';
-import { inputPath } from './input-path.ts';
 import type { EngineLimits, ServedModel } from './served-model.ts';
 
 /** Most entries of one request: windows of long documents count one by one. */
@@ -29,17 +29,17 @@ export interface Demand {
 }
 
 /** @throws ServiceError payload_too_large, input_too_long: naming limit, value and field */
-export function checkInputs(task: Task, body: unknown, inputs: readonly TextInput[], limits: EngineLimits): void {
+export function checkInputs(task: Task, inputs: readonly TextInput[], limits: EngineLimits): void {
   if (inputs.length > limits.maxInputs) {
     const message = `${inputs.length} inputs are more than the ${limits.maxInputs} that one request may have.`;
     throw new ServiceError('payload_too_large', message, { errors: [{ path: '/inputs', message }] });
   }
   const maxChars = task.windowed ? limits.maxDocumentChars : limits.maxInputChars;
-  for (const { text, pair, item } of inputs) {
-    const length = Math.max(text.length, pair?.length ?? 0);
+  for (const input of inputs) {
+    const length = Math.max(input.text.length, input.pair?.length ?? 0);
     if (length <= maxChars) continue;
     const message = `The input has ${length} characters; the limit is ${maxChars}.`;
-    throw new ServiceError('input_too_long', message, { errors: [{ path: inputPath(body, item) ?? '/inputs', message }] });
+    throw new ServiceError('input_too_long', message, { errors: [{ path: inputPath(input), message }] });
   }
 }
 
@@ -86,7 +86,8 @@ export class Admission {
     if (waitMs > 0) {
       const ownMs = (demand.aloneMs * Math.min(1, model.pace)) / this.#workerCount(model);
       const lackMs = waitMs + ownMs - (deadlineAt - now);
-      if (lackMs > 0) throw overloaded(`about ${Math.ceil(waitMs)} ms of work wait, which is more than the deadline of this request allows`, lackMs);
+      if (lackMs > 0)
+        throw overloaded(`about ${Math.ceil(waitMs)} ms of work wait, which is more than the deadline of this request allows`, lackMs);
     }
     let waiting = demand.entryCount;
     for (const { batcher } of this.#models) waiting += batcher.waitingCount;
@@ -137,5 +138,7 @@ export class Admission {
 }
 
 function overloaded(why: string, retryAfterMs: number): ServiceError {
-  return new ServiceError('overloaded', `The service is overloaded: ${why}. Retry later.`, { retryAfterMs: Math.max(1, Math.ceil(retryAfterMs)) });
+  return new ServiceError('overloaded', `The service is overloaded: ${why}. Retry later.`, {
+    retryAfterMs: Math.max(1, Math.ceil(retryAfterMs)),
+  });
 }

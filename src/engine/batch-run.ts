@@ -1,6 +1,6 @@
 // One batch from dispatch to answers: collates, runs, learns its cost, and deals with failure. Main thread.
 // Must not know how the batch was chosen, nor tasks or HTTP.
-import { ServiceError, toServiceError } from '../errors.ts';
+import { type ServiceError, toServiceError } from '../errors.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import { type Clock, longestTimerMs } from './clock.ts';
 import type { Entry } from './entry.ts';

@@ -12,7 +12,7 @@ const windowSize = 64;
 /** What a batch costs besides its run: two messages and their handling (platform-facts.md O5). */
 const overheadMs = 0.1;
 /** Share of a text's lone cost that joining a batch must save: a gain within the noise is not worth waiting for others. */
-const margin = 0.06;
+const margin = 0.08;
 /** What has not been measured during this many batches is tried again. */
 const exploreAfter = 64;
 const maxTrialRows = 4;

@@ -9,7 +9,6 @@ const firstNodePower = 3;
 
 /** A joining row's cost over a lone text's, when no sample says otherwise: batching gains nothing. */
 const unknownRowShare = 1;
-const rowShareRange = [0.01, 8] as const;
 
 /** One measurement moves anything by at most a factor of 2, however wild it is. */
 const maxSurprise = Math.LN2;
@@ -37,6 +36,12 @@ interface Learned {
   readonly values: Float64Array;
   /** Measurements, at most `maxEvidence`; halved by every wild one, so that a lasting change is learned fast. */
   readonly evidence: Float64Array;
+  readonly least: number;
+  readonly most: number;
+}
+
+function learned(start: number, least: number, most: number): Learned {
+  return { values: new Float64Array(nodeCount).fill(start), evidence: new Float64Array(nodeCount), least, most };
 }
 
 /**
@@ -51,8 +56,8 @@ interface Learned {
 export class CostModel {
   readonly #curve: CostCurve;
   /** Logarithms of corrections to the curve. */
-  readonly #lone: Learned = { values: new Float64Array(nodeCount), evidence: new Float64Array(nodeCount) };
-  readonly #rowShare: Learned = { values: new Float64Array(nodeCount).fill(unknownRowShare), evidence: new Float64Array(nodeCount) };
+  readonly #lone = learned(0, -4, 4);
+  readonly #rowShare = learned(unknownRowShare, 0.01, 8);
   /** `measurementCount` when each node last saw a lone text, and a batch. */
   readonly #loneSeen = new Float64Array(nodeCount).fill(-Infinity);
   readonly #batchSeen = new Float64Array(nodeCount).fill(-Infinity);
@@ -64,7 +69,7 @@ export class CostModel {
     const usable = usableSamples(samples);
     this.#curve = fitCurve(usable);
     for (const { length, ms, rows } of usable) if (rows === 1) this.#learn(this.#lone, length, Math.log(ms / this.#loneMs(length)));
-    startRowShares(this.#rowShare.values, usable, (length) => this.#loneMs(length));
+    startRowShares(this.#rowShare, usable, (length) => this.#loneMs(length));
   }
 
   /** Batches measured so far. */
@@ -90,7 +95,7 @@ export class CostModel {
     } else {
       // d log(estimate) / d rowShare, inverted: the step in rowShare that makes up for the error.
       const factor = 1 + (rows - 1) * read(this.#rowShare.values, place(length));
-      this.#learn(this.#rowShare, length, error, factor / (rows - 1), rowShareRange);
+      this.#learn(this.#rowShare, length, error, factor / (rows - 1));
     }
     const seen = rows === 1 ? this.#loneSeen : this.#batchSeen;
     seen[nearestNode(length)] = this.#measurementCount - (Math.abs(error) > unsettledError ? unsettledAge : 0);
@@ -106,7 +111,7 @@ export class CostModel {
     return curveMs(this.#curve, length) * Math.exp(this.#machine + read(this.#lone.values, place(length)));
   }
 
-  #learn(what: Learned, length: number, error: number, scale = 1, range: readonly [number, number] = [-Infinity, Infinity]): void {
+  #learn(what: Learned, length: number, error: number, scale = 1): void {
     const at = place(length);
     const wild = Math.abs(error) > maxSurprise;
     for (let side = 0; side < 2; side++) {
@@ -115,14 +120,14 @@ export class CostModel {
       const evidence = what.evidence[node] ?? 0;
       const gain = Math.max(nodeGain, 1 / (2 + evidence));
       const moved = (what.values[node] ?? 0) + share * gain * clip(error) * scale;
-      what.values[node] = Math.min(range[1], Math.max(range[0], moved));
+      what.values[node] = Math.min(what.most, Math.max(what.least, moved));
       what.evidence[node] = wild ? evidence * (1 - share / 2) : Math.min(maxEvidence, evidence + share);
     }
   }
 }
 
 /** Row shares at the nodes from samples of several rows: the nearest in log length, weighted; unknown where there are none. */
-function startRowShares(values: Float64Array, samples: readonly CostSample[], loneMs: (length: number) => number): void {
+function startRowShares(what: Learned, samples: readonly CostSample[], loneMs: (length: number) => number): void {
   for (let node = 0; node < nodeCount; node++) {
     let weighted = 0;
     let total = 0;
@@ -133,7 +138,7 @@ function startRowShares(values: Float64Array, samples: readonly CostSample[], lo
       weighted += weight * ((ms / loneMs(length) - 1) / (rows - 1));
       total += weight;
     }
-    if (total > 0) values[node] = Math.min(rowShareRange[1], Math.max(rowShareRange[0], weighted / total));
+    if (total > 0) what.values[node] = Math.min(what.most, Math.max(what.least, weighted / total));
   }
 }
 

@@ -135,7 +135,8 @@ export class Dispatcher {
 
   #waitingClasses(): Record<Priority, boolean> {
     const waits = { interactive: false, batch: false };
-    for (const model of this.#options.models) for (const flow of model.batcher.flows()) if (flow.waitingCount > 0) waits[flow.priority] = true;
+    for (const model of this.#options.models)
+      for (const flow of model.batcher.flows()) if (flow.waitingCount > 0) waits[flow.priority] = true;
     return waits;
   }
 

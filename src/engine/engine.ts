@@ -7,10 +7,9 @@ import { Admission, checkEntryCount, checkInputs, roughMs } from './admission.ts
 import { BatchRunner } from './batch-run.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { Dispatcher } from './dispatcher.ts';
-import { Entry } from './entry.ts';
+import { Entry, inputPath } from './entry.ts';
 import type { Executor } from './executor.ts';
 import type { EngineStatus, InferenceEngine, InferenceOptions, InferenceResult, ModelInfo } from './inference.ts';
-import { inputPath } from './input-path.ts';
 import { ModelSet } from './model-set.ts';
 import { Quarantine } from './quarantine.ts';
 import { InferenceRequest } from './request.ts';
@@ -66,7 +65,7 @@ export class Engine implements InferenceEngine {
       this.#models.checkServing(model);
       if (options.signal.aborted) throw new ServiceError('client_closed', 'The client closed the connection.');
       inputs = task.toInputs(body, model.descriptor.facts);
-      checkInputs(task, body, inputs, this.#limits);
+      checkInputs(task, inputs, this.#limits);
       this.#checkDeadline(model, options, roughMs(model, inputs, task.windowed), inputs.length);
       request = new InferenceRequest({ task, body, model, inference: options, clock: this.#clock, onSettled: this.#onSettled });
       model.openRequestCount++;
@@ -125,7 +124,7 @@ export class Engine implements InferenceEngine {
       const { registered } = model;
       const { facts } = registered.descriptor;
       const stride = task.windowed ? task.stride?.(body, facts) : undefined;
-      const encoded = await encodeInputs(registered, body, inputs, {
+      const encoded = await encodeInputs(registered, inputs, {
         maxTokens: facts.maxTokens,
         truncate: inference.truncate,
         needsOffsets: task.needsOffsets,
@@ -151,7 +150,7 @@ export class Engine implements InferenceEngine {
     let aloneMs = 0;
     let truncatedCount = 0;
     for (const { input, encoding } of encoded) {
-      this.#checkQuarantine(request, input, encoding);
+      this.#checkQuarantine(model, input, encoding);
       const entry = new Entry(request, input, encoding, rowOptions);
       entry.aloneMs = batcher.cost.estimateMs(1, entry.length);
       aloneMs += entry.aloneMs;
@@ -169,12 +168,11 @@ export class Engine implements InferenceEngine {
   }
 
   /** @throws ServiceError poison_input without troubling a worker */
-  #checkQuarantine(request: InferenceRequest, input: TextInput, encoding: Encoding): void {
-    const remainingMs = this.#quarantine.remainingMs(request.model.id, encoding);
+  #checkQuarantine(model: ServedModel, input: TextInput, encoding: Encoding): void {
+    const remainingMs = this.#quarantine.remainingMs(model.id, encoding);
     if (remainingMs === 0) return;
     const message = `This input ended workers before; it is refused for ${Math.ceil(remainingMs / 1000)} more seconds.`;
-    const path = inputPath(request.body, input.item);
-    throw new ServiceError('poison_input', message, path === undefined ? {} : { errors: [{ path, message }] });
+    throw new ServiceError('poison_input', message, { errors: [{ path: inputPath(input), message }] });
   }
 
   #checkDeadline(model: ServedModel, options: InferenceOptions, aloneMs: number, entryCount: number): void {

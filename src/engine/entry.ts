@@ -61,3 +61,8 @@ export class Entry {
     this.length = encoding.ids.length;
   }
 }
+
+/** JSON pointer to an input in the request body, for errors. */
+export function inputPath(input: TextInput): string {
+  return input.path ?? `/inputs/${input.item}`;
+}

@@ -43,7 +43,9 @@ export function afterDeath(entries: readonly Entry[], cause: ServiceError, outsi
       const error = new ServiceError('worker_crashed', 'Two workers were lost while they ran this input.', { cause });
       failed.push({ entry, error, quarantine: false });
     } else {
-      const error = new ServiceError('poison_input', 'A worker ended each time it ran this input; it is refused for 10 minutes.', { cause });
+      const error = new ServiceError('poison_input', 'A worker ended each time it ran this input; it is refused for 10 minutes.', {
+        cause,
+      });
       failed.push({ entry, error, quarantine: true });
     }
   }

@@ -57,7 +57,7 @@ export class ModelSet implements Iterable<ServedModel> {
     }
     this.#byName = byName;
     this.adoptLoaded();
-    for (const model of [...this.#all.values()]) this.retireIfIdle(model);
+    for (const model of this.#all.values()) this.retireIfIdle(model);
   }
 
   /** @throws ServiceError model_not_found, task_mismatch: naming the models there are */
@@ -126,7 +126,10 @@ export class ModelSet implements Iterable<ServedModel> {
     metrics.modelLoaded({ model: name, task, dtype, digest: revision, invariance });
     if (invariance === 'dependent') {
       const how = batchAlways ? 'is batched all the same (?batch=always)' : 'runs one text at a time (?batch=always batches it)';
-      logger?.warn({ model: name, maxDifference }, `Answers of model ${name} change by up to ${maxDifference} with their batch mates; it ${how}`);
+      logger?.warn(
+        { model: name, maxDifference },
+        `Answers of model ${name} change by up to ${maxDifference} with their batch mates; it ${how}`,
+      );
     }
     return true;
   }

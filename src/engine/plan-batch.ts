@@ -80,5 +80,7 @@ export function planBatch(lengths: readonly number[], options: PlanBatchOptions)
 export function nearestFirst(lengths: readonly number[], oldest: number): number[] {
   const order: number[] = [];
   for (let index = 1; index < lengths.length; index++) order.push(index);
-  return order.sort((left, right) => Math.abs((lengths[left] as number) - oldest) - Math.abs((lengths[right] as number) - oldest) || left - right);
+  return order.sort(
+    (left, right) => Math.abs((lengths[left] as number) - oldest) - Math.abs((lengths[right] as number) - oldest) || left - right,
+  );
 }

@@ -3,10 +3,9 @@
 import { ServiceError } from '../errors.ts';
 import type { Task } from '../tasks/task.ts';
 import type { Clock, Timer } from './clock.ts';
-import type { Entry, EntryOwner, EntryRun } from './entry.ts';
+import { type Entry, type EntryOwner, type EntryRun, inputPath } from './entry.ts';
 import type { InferenceOptions, InferenceResult, Priority } from './inference.ts';
 import { assemble } from './present.ts';
-import { inputPath } from './input-path.ts';
 import type { ServedModel } from './served-model.ts';
 
 export type RequestStage = 'tokenizing' | 'queued' | 'running';
@@ -30,7 +29,8 @@ export class InferenceRequest implements EntryOwner {
   readonly inference: InferenceOptions;
   tokenizeMs = 0;
   readonly #options: RequestOptions;
-  readonly #timer: Timer | undefined;
+  /** Undefined when there is no deadline. */
+  readonly #timer: Timer;
   #entries: readonly Entry[] = [];
   #unansweredCount = 0;
   #stage: RequestStage | 'settled' = 'tokenizing';
@@ -93,7 +93,7 @@ export class InferenceRequest implements EntryOwner {
   }
 
   entryFailed(entry: Entry, error: ServiceError): void {
-    this.fail(withInput(error, this, entry.input.item));
+    this.fail(withInput(error, entry));
   }
 
   expire(): void {
@@ -151,11 +151,9 @@ function expire(request: InferenceRequest): void {
   request.expire();
 }
 
-/** The error with the path of the input that it is about, where the body has several. */
-function withInput(error: ServiceError, request: InferenceRequest, item: number): ServiceError {
+/** A poison input's error with the path of the input; others are not about the input. */
+function withInput(error: ServiceError, { input }: Entry): ServiceError {
   if (error.errors !== undefined || error.code !== 'poison_input') return error;
-  const path = inputPath(request.body, item);
-  if (path === undefined) return error;
-  const { code, message, retryAfterMs, cause } = error;
-  return new ServiceError(code, message, { errors: [{ path, message }], retryAfterMs, cause: cause ?? error });
+  const { code, message, cause } = error;
+  return new ServiceError(code, message, { errors: [{ path: inputPath(input), message }], cause });
 }

@@ -2,7 +2,7 @@
 // Must not know queues; the tokenizer's limits are its own.
 import { ServiceError, toServiceError } from '../errors.ts';
 import type { Encoding, TextInput } from '../tasks/task.ts';
-import { inputPath } from './input-path.ts';
+import { inputPath } from './entry.ts';
 import type { EncodeOptions, ServableModel } from './served-model.ts';
 
 /** One encoding, or window, with the input that it came from. */
@@ -18,13 +18,12 @@ export interface EncodedInput {
  */
 export async function encodeInputs(
   model: ServableModel,
-  body: unknown,
   inputs: readonly TextInput[],
   options: EncodeOptions,
 ): Promise<readonly EncodedInput[]> {
   const [only] = inputs;
-  if (inputs.length === 1 && only !== undefined) return pairUp(only, await encode(model, body, only, options));
-  const all = await Promise.all(inputs.map((input) => encode(model, body, input, options)));
+  if (inputs.length === 1 && only !== undefined) return pairUp(only, await encode(model, only, options));
+  const all = await Promise.all(inputs.map((input) => encode(model, input, options)));
   return all.flatMap((encodings, index) => pairUp(inputs[index] as TextInput, encodings));
 }
 
@@ -32,13 +31,12 @@ function pairUp(input: TextInput, encodings: readonly Encoding[]): EncodedInput[
   return encodings.map((encoding) => ({ input, encoding }));
 }
 
-async function encode(model: ServableModel, body: unknown, input: TextInput, options: EncodeOptions): Promise<readonly Encoding[]> {
+async function encode(model: ServableModel, input: TextInput, options: EncodeOptions): Promise<readonly Encoding[]> {
   try {
     return await model.tokenizer.encode(input, options);
   } catch (cause) {
     const error = toServiceError(cause, 'tokenization_failed');
-    const path = inputPath(body, input.item);
-    if (error.errors !== undefined || path === undefined) throw error;
-    throw new ServiceError(error.code, error.message, { errors: [{ path, message: error.message }], cause: error });
+    if (error.errors !== undefined) throw error;
+    throw new ServiceError(error.code, error.message, { errors: [{ path: inputPath(input), message: error.message }], cause });
   }
 }

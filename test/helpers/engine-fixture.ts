@@ -46,7 +46,14 @@ export interface FixtureOptions extends Omit<FakeExecutorOptions, 'clock'> {
 }
 
 /** Shapes of a worker's warm-up. */
-const warmUpShapes = [[1, 16], [1, 64], [8, 16], [1, 128], [4, 16], [4, 64]] as const;
+const warmUpShapes = [
+  [1, 16],
+  [1, 64],
+  [8, 16],
+  [1, 128],
+  [4, 16],
+  [4, 64],
+] as const;
 
 function samplesOf(model: string, options: FixtureOptions): CostSample[] {
   const costMs = options.warmUpMs ?? options.costMs;
@@ -58,7 +65,8 @@ export function engineFixture(options: FixtureOptions = {}) {
   const executor = new FakeExecutor({ ...options, clock });
   const metrics = new Metrics({ version: 'test' });
   const models = options.models ?? [fakeModel('a')];
-  if (options.loaded !== false) for (const { descriptor } of models) executor.load(loadedModel(descriptor.id, { costSamples: samplesOf(descriptor.id, options) }));
+  if (options.loaded !== false)
+    for (const { descriptor } of models) executor.load(loadedModel(descriptor.id, { costSamples: samplesOf(descriptor.id, options) }));
   const warnings: object[] = [];
   const logger = { warn: (fields: object, message: string) => void warnings.push({ ...fields, message }) };
   const limits = { ...defaultLimits, ...options.limits };

@@ -79,7 +79,11 @@ export class FakeExecutor implements Executor {
       const finish = (): void => {
         worker.state = end === 'crash' || end === 'killed' || end === 'hang' ? 'dead' : 'free';
         if (worker.state === 'dead') clock.setTimer(() => this.#revive(worker), this.#options.restartMs ?? 100, undefined);
-        if (end === 'ok') resolve({ results: run.rows.map((row) => ({ row, rows: run.rows.length })), durations: { inferenceMs: costMs, workerMs: costMs } });
+        if (end === 'ok')
+          resolve({
+            results: run.rows.map((row) => ({ row, rows: run.rows.length })),
+            durations: { inferenceMs: costMs, workerMs: costMs },
+          });
         else reject(failureOf(end));
         this.changed();
       };

@@ -2,7 +2,7 @@
 import type { LoadedModel, ModelDescriptor } from '../../src/engine/executor.ts';
 import type { EncodeOptions, ServableModel } from '../../src/engine/served-model.ts';
 import { ServiceError } from '../../src/errors.ts';
-import type { Encoding, Part, Task, TaskName, TextInput } from '../../src/tasks/task.ts';
+import type { Encoding, Part, Task, TextInput } from '../../src/tasks/task.ts';
 
 /** `id` is the first token; the text has `tokens` tokens with the two special ones. */
 export function textOf(id: number, tokens = 4): string {
@@ -38,7 +38,11 @@ function encodingOf(body: readonly number[], firstToken: number, truncated: bool
   return { ids: Int32Array.from([1, ...body, 2]), firstToken, truncated };
 }
 
-export function fakeModel(name: string, options: Partial<ModelDescriptor> = {}, tokenizer = new FakeTokenizer()): ServableModel & { tokenizer: FakeTokenizer } {
+export function fakeModel(
+  name: string,
+  options: Partial<ModelDescriptor> = {},
+  tokenizer = new FakeTokenizer(),
+): ServableModel & { tokenizer: FakeTokenizer } {
   const descriptor: ModelDescriptor = {
     id: `${name}@1`,
     name,
@@ -71,17 +75,17 @@ export interface FakeBody {
 /** Answers each input with the rows of its parts: `{ rows: [first token id of each window] }`. */
 export function fakeTask(options: Partial<Task> = {}): Task {
   return {
-    name: 'text-classification' as TaskName,
+    name: 'text-classification',
     path: '/classify',
     summary: 'Test',
-    request: {} as Task['request'],
-    response: {} as Task['response'],
+    request: {},
+    response: {},
     example: { request: {}, item: {} },
     needsOffsets: false,
     windowed: false,
     toInputs: (body) => {
       const { inputs } = body as FakeBody;
-      return (typeof inputs === 'string' ? [inputs] : inputs).map((text, item) => ({ text, item }));
+      return typeof inputs === 'string' ? [{ text: inputs, item: 0, path: '/inputs' }] : inputs.map((text, item) => ({ text, item }));
     },
     toOptions: () => ({}),
     reduce: () => [],

@@ -8,7 +8,10 @@ const costMs = (rows: number): number => 10 * rows;
 
 t.test('too many inputs and too long texts name limit, value and field', async (t) => {
   const tokenizer = new FakeTokenizer();
-  const { call, clock } = engineFixture({ models: [fakeModel('a', {}, tokenizer)], limits: { maxInputs: 3, maxInputChars: 20, maxDocumentChars: 40 } });
+  const { call, clock } = engineFixture({
+    models: [fakeModel('a', {}, tokenizer)],
+    limits: { maxInputs: 3, maxInputChars: 20, maxDocumentChars: 40 },
+  });
   const many = call(['1', '2', '3', '4']);
   const long = call(['1', '2'.repeat(21)]);
   const document = call('2 '.repeat(18), { task: fakeTask({ windowed: true, stride: () => 1 }) });
@@ -18,7 +21,10 @@ t.test('too many inputs and too long texts name limit, value and field', async (
   t.match(errorOf(many).message, /\b4\b.*\b3\b/);
   t.equal(code(long), 'input_too_long');
   t.match(errorOf(long).message, /\b21\b.*\b20\b/);
-  t.same(errorOf(long).errors?.map((error) => error.path), ['/inputs/1']);
+  t.same(
+    errorOf(long).errors?.map((error) => error.path),
+    ['/inputs/1'],
+  );
   t.equal(code(document), 'ok');
   t.equal(code(tooLongDocument), 'input_too_long');
   t.equal(tokenizer.callCount, 1, 'nothing that is refused is tokenised');
@@ -57,7 +63,10 @@ t.test('what cannot meet its deadline is refused at once with a time to retry af
 
 t.test('inputs count, not requests', async (t) => {
   const { call, clock } = engineFixture({ costMs });
-  const big = call(Array.from({ length: 32 }, (_, index) => textOf(10 + index, 20)), { timeoutMs: 1000 });
+  const big = call(
+    Array.from({ length: 32 }, (_, index) => textOf(10 + index, 20)),
+    { timeoutMs: 1000 },
+  );
   await clock.settle();
   const hurried = call(textOf(5, 20), { timeoutMs: 100 });
   const patient = call(textOf(6, 20), { timeoutMs: 1000 });
@@ -71,7 +80,10 @@ t.test('inputs count, not requests', async (t) => {
 t.test('the rough estimate refuses before tokenising, the true count after it', async (t) => {
   const tokenizer = new FakeTokenizer();
   const { call, clock } = engineFixture({ costMs: (rows, length) => rows * length, models: [fakeModel('a', {}, tokenizer)] });
-  call(Array.from({ length: 10 }, () => textOf(7, 60)), { timeoutMs: 10_000 });
+  call(
+    Array.from({ length: 10 }, () => textOf(7, 60)),
+    { timeoutMs: 10_000 },
+  );
   await clock.settle();
   const calls = tokenizer.callCount;
   const before = call(textOf(8, 60), { timeoutMs: 300 });

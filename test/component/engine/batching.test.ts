@@ -36,7 +36,10 @@ t.test('while the worker is busy the queue fills, and the next batch holds it', 
   await clock.advance(1);
   const rest = Array.from({ length: 6 }, (_, index) => call(textOf(10 + index, 12)));
   await clock.advance(50);
-  t.same(executor.runs.map((run) => run.rows.length), [1, 6]);
+  t.same(
+    executor.runs.map((run) => run.rows.length),
+    [1, 6],
+  );
   t.equal(code(first), 'ok');
   t.equal(resultOf(rest[5] as never).timings.queueMs.toFixed(3), '1.200');
 });
@@ -46,7 +49,10 @@ t.test('two free workers share a burst', async (t) => {
   const pending = Array.from({ length: 10 }, (_, index) => call(textOf(10 + index, 12)));
   await clock.advance(50);
   t.equal(executor.runs[0]?.startedAt, executor.runs[1]?.startedAt);
-  t.same(executor.runs.slice(0, 2).map((run) => run.worker), [0, 1]);
+  t.same(
+    executor.runs.slice(0, 2).map((run) => run.worker),
+    [0, 1],
+  );
   t.ok(executor.runs.every((run) => run.rows.length <= 5));
   t.equal(pending.map(code).join(' '), Array(10).fill('ok').join(' '));
 });
@@ -78,7 +84,10 @@ t.test('maxQueueDelayMs holds a short queue back, and no longer', async (t) => {
   call(textOf(2, 12));
   t.equal(executor.runs.length, 0);
   await clock.advance(1);
-  t.same(executor.runs.map((run) => run.rows.length), [2]);
+  t.same(
+    executor.runs.map((run) => run.rows.length),
+    [2],
+  );
   await clock.advance(20);
   for (let id = 10; id < 14; id++) call(textOf(id, 12));
   await clock.settle();
@@ -90,7 +99,10 @@ t.test('a dependent model runs one text at a time and says so once', async (t) =
   executor.load(loadedModel('a@1', { invariance: 'dependent', maxDifference: 0.26 }));
   for (let id = 10; id < 16; id++) call(textOf(id, 12));
   await clock.advance(50);
-  t.same(executor.runs.map((run) => run.rows.length), [1, 1, 1, 1, 1, 1]);
+  t.same(
+    executor.runs.map((run) => run.rows.length),
+    [1, 1, 1, 1, 1, 1],
+  );
   executor.changed();
   t.equal(warnings.length, 1);
   t.match(warnings[0], { model: 'a', maxDifference: 0.26 });
@@ -98,11 +110,18 @@ t.test('a dependent model runs one text at a time and says so once', async (t) =
 });
 
 t.test('?batch=always batches a dependent model', async (t) => {
-  const { call, clock, executor, engine } = engineFixture({ costMs: cheapRows, loaded: false, models: [fakeModel('a', { batchAlways: true })] });
+  const { call, clock, executor, engine } = engineFixture({
+    costMs: cheapRows,
+    loaded: false,
+    models: [fakeModel('a', { batchAlways: true })],
+  });
   executor.load(loadedModel('a@1', { invariance: 'dependent', maxDifference: 0.26 }));
   for (let id = 10; id < 16; id++) call(textOf(id, 12));
   await clock.advance(50);
-  t.same(executor.runs.map((run) => run.rows.length), [6]);
+  t.same(
+    executor.runs.map((run) => run.rows.length),
+    [6],
+  );
   t.equal(engine.models()[0]?.batched, true);
 });
 

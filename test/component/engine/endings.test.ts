@@ -27,7 +27,11 @@ t.test('deadline while tokenising, while queued, while running', async (t) => {
   open();
   await clock.advance(200);
   t.equal(code(queued), 'ok');
-  t.same(executor.runs.map((run) => run.rows), [[1], [2]], 'what expired while tokenising never reached a worker');
+  t.same(
+    executor.runs.map((run) => run.rows),
+    [[1], [2]],
+    'what expired while tokenising never reached a worker',
+  );
 });
 
 t.test('expired entries leave the queue before a batch is formed', async (t) => {
@@ -62,7 +66,11 @@ t.test('no deadline at all', async (t) => {
 
 t.test('a client that leaves: before, while tokenising, queued, running', async (t) => {
   const tokenizer = new FakeTokenizer();
-  const { call, clock, executor, metric } = engineFixture({ costMs: () => 100, warmUpMs: () => 1, models: [fakeModel('a', {}, tokenizer)] });
+  const { call, clock, executor, metric } = engineFixture({
+    costMs: () => 100,
+    warmUpMs: () => 1,
+    models: [fakeModel('a', {}, tokenizer)],
+  });
   const gone = new AbortController();
   gone.abort();
   const before = call(textOf(1), { signal: gone.signal });
@@ -84,7 +92,10 @@ t.test('a client that leaves: before, while tokenising, queued, running', async 
   t.equal(await metric('glossa_requests_cancelled_total{stage="queued"}'), 1);
   t.equal(await metric('glossa_requests_cancelled_total{stage="tokenizing"}'), 1);
   await clock.advance(500);
-  t.same(executor.runs.map((run) => run.rows), [[2]]);
+  t.same(
+    executor.runs.map((run) => run.rows),
+    [[2]],
+  );
 });
 
 t.test('a signal that fires after the answer changes nothing, and the listener is gone', async (t) => {
@@ -119,9 +130,15 @@ t.test('a tokenizer that fails: the error names the input', async (t) => {
   const long = short.call(textOf(1, 9));
   await clock.settle();
   t.equal(code(bad), 'tokenization_failed');
-  t.same(errorOf(bad).errors?.map((error) => error.path), ['/inputs/1']);
+  t.same(
+    errorOf(bad).errors?.map((error) => error.path),
+    ['/inputs/1'],
+  );
   t.equal(code(long), 'input_too_long');
-  t.same(errorOf(long).errors?.map((error) => error.path), ['/inputs']);
+  t.same(
+    errorOf(long).errors?.map((error) => error.path),
+    ['/inputs'],
+  );
   const truncated = short.call(textOf(1, 9), { truncate: true });
   await short.clock.advance(10);
   t.equal(code(truncated), 'ok');
@@ -179,7 +196,10 @@ t.test('1,000 requests with random aborts, deadlines, errors and crashes: one ou
     t.equal(await metric(`glossa_in_flight{model="${model}"}`), 0);
   }
   const stages = ['queued', 'running', 'tokenizing'].map((stage) => metric(`glossa_requests_cancelled_total{stage="${stage}"}`));
-  t.equal((await Promise.all(stages)).reduce((sum, count) => sum + count, 0), counts.get('client_closed'));
+  t.equal(
+    (await Promise.all(stages)).reduce((sum, count) => sum + count, 0),
+    counts.get('client_closed'),
+  );
   t.equal(engine.status().estimatedWaitMs, 0);
   t.equal(clock.timerCount, 0, 'no timer is left');
   t.equal(executor.freeWorkers('a@1').length, 2);

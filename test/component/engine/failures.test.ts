@@ -13,14 +13,21 @@ t.test('an input whose runs throw is found by halving; its neighbours are answer
   const pending = burst(16).map((id) => call(textOf(id, 12)));
   await clock.advance(500);
   for (const [index, each] of pending.entries()) t.equal(code(each), index === 5 ? 'poison_input' : 'ok', `text ${index}`);
-  t.same(errorOf(pending[5] as never).errors?.map((error) => error.path), ['/inputs']);
+  t.same(
+    errorOf(pending[5] as never).errors?.map((error) => error.path),
+    ['/inputs'],
+  );
   const sizes = executor.runs.filter((run) => has(run, 105)).map((run) => run.rows.length);
   t.same(sizes, [16, 8, 4, 2, 1]);
 });
 
 t.test('several poison inputs in one batch', async (t) => {
   const poison = new Set([101, 102, 109]);
-  const { call, clock } = engineFixture({ costMs, workerCount: 2, end: (run) => (run.rows.some((row) => poison.has(row)) ? 'error' : 'ok') });
+  const { call, clock } = engineFixture({
+    costMs,
+    workerCount: 2,
+    end: (run) => (run.rows.some((row) => poison.has(row)) ? 'error' : 'ok'),
+  });
   const pending = burst(12).map((id) => call(textOf(id, 12)));
   await clock.advance(500);
   for (const [index, each] of pending.entries()) t.equal(code(each), poison.has(100 + index) ? 'poison_input' : 'ok', `text ${index}`);
@@ -35,7 +42,10 @@ t.test('an error that does not repeat costs nobody anything', async (t) => {
   failures = 1;
   const pending = burst(8).map((id) => call(textOf(id, 12)));
   await clock.advance(100);
-  t.equal(pending.every((each) => code(each) === 'ok'), true);
+  t.equal(
+    pending.every((each) => code(each) === 'ok'),
+    true,
+  );
 });
 
 t.test('a lone input whose error repeats is poison, and the next request works', async (t) => {
@@ -50,11 +60,18 @@ t.test('a lone input whose error repeats is poison, and the next request works',
 });
 
 t.test('one bad input of a request fails that request with its path, and drops the rest of it', async (t) => {
-  const { call, clock, executor, metric } = engineFixture({ costMs, limits: { maxBatchSize: 1 }, end: (run) => (has(run, 666) ? 'error' : 'ok') });
+  const { call, clock, executor, metric } = engineFixture({
+    costMs,
+    limits: { maxBatchSize: 1 },
+    end: (run) => (has(run, 666) ? 'error' : 'ok'),
+  });
   const pending = call([textOf(666, 5), textOf(8, 5), textOf(9, 5)]);
   await clock.advance(50);
   t.equal(code(pending), 'poison_input');
-  t.same(errorOf(pending).errors?.map((error) => error.path), ['/inputs/0']);
+  t.same(
+    errorOf(pending).errors?.map((error) => error.path),
+    ['/inputs/0'],
+  );
   t.ok(executor.runs.filter((run) => !has(run, 666)).length <= 2);
   t.equal(await metric('glossa_queue_depth{model="a"}'), 0);
 });
@@ -64,11 +81,17 @@ t.test('a worker that dies costs nobody anything when no input reproduces it', a
   const { call, clock, executor } = engineFixture({ costMs, workerCount: 2, end: () => (deaths-- > 0 ? 'crash' : 'ok') });
   const pending = burst(8).map((id) => call(textOf(id, 12)));
   await clock.advance(500);
-  t.equal(pending.every((each) => code(each) === 'ok'), true);
+  t.equal(
+    pending.every((each) => code(each) === 'ok'),
+    true,
+  );
   const first = executor.runs[0] as FakeRun;
   const again = executor.runs.slice(1).filter((run) => run.rows.some((row) => first.rows.includes(row)));
   t.equal(again.length, first.rows.length, 'each entry of the lost batch ran once more');
-  t.ok(again.every((run) => run.rows.length === 1), 'and alone');
+  t.ok(
+    again.every((run) => run.rows.length === 1),
+    'and alone',
+  );
   t.same(executor.absolved, []);
 });
 
@@ -78,16 +101,22 @@ t.test('an input that kills two workers is poison, then refused without touching
   const bad = call(textOf(666, 12));
   await clock.advance(2000);
   t.equal(code(bad), 'poison_input');
-  t.equal(neighbours.every((each) => code(each) === 'ok'), true);
+  t.equal(
+    neighbours.every((each) => code(each) === 'ok'),
+    true,
+  );
   t.equal(executor.runs.filter((run) => has(run, 666)).length, 2);
-  t.same(executor.absolved, ['a@1', 'a@1'], 'both deaths were the input\'s fault, not the model\'s');
+  t.same(executor.absolved, ['a@1', 'a@1'], "both deaths were the input's fault, not the model's");
 
   const runs = executor.runs.length;
   const again = call(textOf(666, 12));
   const other = call(textOf(666, 13));
   await clock.settle();
   t.equal(code(again), 'poison_input');
-  t.same(errorOf(again).errors?.map((error) => error.path), ['/inputs']);
+  t.same(
+    errorOf(again).errors?.map((error) => error.path),
+    ['/inputs'],
+  );
   t.equal(executor.runs.length, runs + 1, 'another input with the same start is let in');
   await clock.advance(600_000);
   t.equal(code(other), 'poison_input', 'it was poison too');

@@ -22,10 +22,15 @@ t.test('model A has 10,000 entries; one for B is in one of the next few batches'
 });
 
 t.test('two models that both flood share the worker time, not the batches', async (t) => {
-  const { clock, executor, call } = engineFixture({ costMs: (rows, _length, model) => (model === 'a@1' ? 1 : 4) * rows, models, limits: { maxBatchSize: 4 } });
+  const { clock, executor, call } = engineFixture({
+    costMs: (rows, _length, model) => (model === 'a@1' ? 1 : 4) * rows,
+    models,
+    limits: { maxBatchSize: 4 },
+  });
   for (let index = 0; index < 2000; index++) for (const model of ['a', 'b']) call(textOf(10 + index, 12), { ...patient, model });
   await clock.advance(2000);
-  const timeOf = (model: string, rowMs: number): number => executor.runs.filter((run) => run.model === model).reduce((sum, run) => sum + rowMs * run.rows.length, 0);
+  const timeOf = (model: string, rowMs: number): number =>
+    executor.runs.filter((run) => run.model === model).reduce((sum, run) => sum + rowMs * run.rows.length, 0);
   const share = timeOf('a@1', 1) / timeOf('b@1', 4);
   t.ok(share > 0.9 && share < 1.1, `${share}`);
 });
@@ -58,7 +63,10 @@ t.test('entries of several tenants run together where that saves time', async (t
   const { call, clock, executor } = engineFixture({ costMs });
   for (let index = 0; index < 6; index++) call(textOf(10 + index, 12), { ...patient, tenant: `t${index}` });
   await clock.advance(50);
-  t.same(executor.runs.map((run) => run.rows.length), [6]);
+  t.same(
+    executor.runs.map((run) => run.rows.length),
+    [6],
+  );
 });
 
 t.test('the oldest entry of a flow is in its next batch, however odd its length', async (t) => {

@@ -8,15 +8,18 @@ import type { FakeRun } from '../../helpers/fake-executor.ts';
 const free = (rows: number, length: number): number => 3 + 0.002 * rows * length;
 /** Every further row costs more than running it alone. */
 const superlinear = (rows: number, length: number): number => (0.3 + 0.1 * length) * rows ** 1.4;
-const costMs = (rows: number, length: number, model: string): number => (model === 'cheap-rows@1' ? free(rows, length) : superlinear(rows, length));
-const opposite = (rows: number, length: number, model: string): number => (model === 'cheap-rows@1' ? superlinear(rows, length) : free(rows, length));
+const costMs = (rows: number, length: number, model: string): number =>
+  model === 'cheap-rows@1' ? free(rows, length) : superlinear(rows, length);
+const opposite = (rows: number, length: number, model: string): number =>
+  model === 'cheap-rows@1' ? superlinear(rows, length) : free(rows, length);
 
 /** Rows a batch of the last runs of each model, after `rounds` bursts of 12 texts to both. */
 async function rowsAfter(rounds: number, options: FixtureOptions): Promise<Record<string, number>> {
   const models = [fakeModel('cheap-rows', { isDefault: true }), fakeModel('dear-rows')];
   const { call, clock, executor } = engineFixture({ models, costMs, ...options });
   for (let round = 0; round < rounds; round++) {
-    for (let index = 0; index < 12; index++) for (const model of ['cheap-rows', 'dear-rows']) call(textOf(10 + index, 18 + (index % 3)), { model, timeoutMs: Infinity });
+    for (let index = 0; index < 12; index++)
+      for (const model of ['cheap-rows', 'dear-rows']) call(textOf(10 + index, 18 + (index % 3)), { model, timeoutMs: Infinity });
     await clock.advance(120);
   }
   const mean = (runs: readonly FakeRun[]): number => runs.reduce((sum, run) => sum + run.rows.length, 0) / runs.length;

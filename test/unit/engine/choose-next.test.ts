@@ -14,7 +14,15 @@ interface TestFlow extends FlowShare {
   turns: number[];
 }
 
-const flow = (name: string, batchMs: number, priority: Priority = 'interactive'): TestFlow => ({ name, priority, batchMs, balanceMs: 0, lastTurn: 0, servedMs: 0, turns: [] });
+const flow = (name: string, batchMs: number, priority: Priority = 'interactive'): TestFlow => ({
+  name,
+  priority,
+  batchMs,
+  balanceMs: 0,
+  lastTurn: 0,
+  servedMs: 0,
+  turns: [],
+});
 
 /** Serves flows that never run dry for a number of turns, crediting and charging as the dispatcher does. */
 function serve(flows: readonly TestFlow[], turns: number): void {
@@ -84,15 +92,18 @@ t.test('credit stops at one turn, and at zero for who does not wait', async (t) 
 t.test('any set of flows: shares within a class differ by at most a quantum and the largest batch, nobody starves', async () => {
   const batchMs = fc.double({ min: 0.1, max: 25, noNaN: true });
   fc.assert(
-    fc.property(fc.array(fc.record({ batchMs, priority: fc.constantFrom<Priority>('interactive', 'batch') }), { minLength: 1, maxLength: 8 }), (specs) => {
-      const flows = specs.map((spec, index) => flow(`${index}`, spec.batchMs, spec.priority));
-      serve(flows, 2000);
-      for (const priority of ['interactive', 'batch'] as const) {
-        const served = flows.filter((each) => each.priority === priority).map((each) => each.servedMs);
-        if (served.length > 0 && Math.max(...served) - Math.min(...served) > 2 * (quantumMs + 25)) return false;
-      }
-      return flows.every((each) => each.turns.length > 0);
-    }),
+    fc.property(
+      fc.array(fc.record({ batchMs, priority: fc.constantFrom<Priority>('interactive', 'batch') }), { minLength: 1, maxLength: 8 }),
+      (specs) => {
+        const flows = specs.map((spec, index) => flow(`${index}`, spec.batchMs, spec.priority));
+        serve(flows, 2000);
+        for (const priority of ['interactive', 'batch'] as const) {
+          const served = flows.filter((each) => each.priority === priority).map((each) => each.servedMs);
+          if (served.length > 0 && Math.max(...served) - Math.min(...served) > 2 * (quantumMs + 25)) return false;
+        }
+        return flows.every((each) => each.turns.length > 0);
+      },
+    ),
     { numRuns: 200 },
   );
 });

@@ -12,11 +12,19 @@ const cpu: Cost = (rows, length) => (0.35 + 0.049 * length) * (1 + (rows - 1) * 
 const freeRows: Cost = (rows, length) => 3 + 0.002 * rows * length;
 const superlinear: Cost = (rows, length) => (0.3 + 0.05 * length) * rows ** 1.5;
 
-const shapes = [[1, 16], [1, 64], [8, 16], [1, 128], [4, 16], [4, 64]] as const;
+const shapes = [
+  [1, 16],
+  [1, 64],
+  [8, 16],
+  [1, 128],
+  [4, 16],
+  [4, 64],
+] as const;
 const samplesOf = (cost: Cost): CostSample[] => shapes.map(([rows, length]) => ({ rows, length, ms: cost(rows, length) }));
 const near = (actual: number, expected: number, share: number): boolean => Math.abs(actual / expected - 1) <= share;
 /** What another row costs against running it alone. */
-const rowShare = (model: CostModel, length: number, rows = 8): number => (model.estimateMs(rows, length) / model.estimateMs(1, length) - 1) / (rows - 1);
+const rowShare = (model: CostModel, length: number, rows = 8): number =>
+  (model.estimateMs(rows, length) / model.estimateMs(1, length) - 1) / (rows - 1);
 
 t.test('the fit finds a curve that made the samples', async (t) => {
   const curve = { fixed: 0.7, token: 0.04, square: 0.0001 };
@@ -26,14 +34,23 @@ t.test('the fit finds a curve that made the samples', async (t) => {
 
 t.test('start values are right where it was measured and sane beyond', async (t) => {
   const model = new CostModel(samplesOf(cpu));
-  for (const [rows, length] of shapes) t.ok(near(model.estimateMs(rows, length), cpu(rows, length), 0.12), `${rows} × ${length}: ${model.estimateMs(rows, length)} for ${cpu(rows, length)}`);
+  for (const [rows, length] of shapes)
+    t.ok(
+      near(model.estimateMs(rows, length), cpu(rows, length), 0.12),
+      `${rows} × ${length}: ${model.estimateMs(rows, length)} for ${cpu(rows, length)}`,
+    );
   t.ok(near(model.estimateMs(1, 256), cpu(1, 256), 0.3));
   t.ok(rowShare(model, 16) < 0.7);
   t.ok(rowShare(model, 64) > 0.9);
 });
 
 t.test('no samples, useless samples: positive, finite, growing', async (t) => {
-  for (const samples of [[], [{ rows: 1, length: 16, ms: 0 }], [{ rows: 0, length: 0, ms: 1 }], [{ rows: 4, length: 16, ms: Number.NaN }]]) {
+  for (const samples of [
+    [],
+    [{ rows: 1, length: 16, ms: 0 }],
+    [{ rows: 0, length: 0, ms: 1 }],
+    [{ rows: 4, length: 16, ms: Number.NaN }],
+  ]) {
     const model = new CostModel(samples);
     t.ok(model.estimateMs(1, 16) > 0);
     t.ok(model.estimateMs(1, 256) > model.estimateMs(1, 16));
@@ -43,7 +60,12 @@ t.test('no samples, useless samples: positive, finite, growing', async (t) => {
 t.test('a busy machine moves all estimates and no decision', async (t) => {
   const model = new CostModel(samplesOf(cpu));
   const before = rowShare(model, 16);
-  const schedule = [[1, 64], [8, 16], [1, 128], [1, 16]] as const;
+  const schedule = [
+    [1, 64],
+    [8, 16],
+    [1, 128],
+    [1, 16],
+  ] as const;
   for (let round = 0; round < 200; round++) for (const [rows, length] of schedule) model.update(rows, length, 3 * cpu(rows, length));
   t.ok(near(model.estimateMs(1, 64), 3 * cpu(1, 64), 0.15));
   t.ok(near(rowShare(model, 16), before, 0.15), `${rowShare(model, 16)} after ${before}`);
@@ -92,7 +114,11 @@ t.test('staleness counts measurements since a shape was seen', async (t) => {
 });
 
 t.test('any measurements: estimates stay positive and finite', async () => {
-  const measurement = fc.tuple(fc.integer({ min: 1, max: 64 }), fc.integer({ min: 1, max: 8192 }), fc.double({ min: 1e-6, max: 1e6, noNaN: true }));
+  const measurement = fc.tuple(
+    fc.integer({ min: 1, max: 64 }),
+    fc.integer({ min: 1, max: 8192 }),
+    fc.double({ min: 1e-6, max: 1e6, noNaN: true }),
+  );
   fc.assert(
     fc.property(fc.array(measurement, { maxLength: 200 }), fc.array(measurement, { maxLength: 6 }), (updates, samples) => {
       const model = new CostModel(samples.map(([rows, length, ms]) => ({ rows, length, ms })));

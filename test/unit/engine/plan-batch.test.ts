@@ -11,7 +11,8 @@ const noGain: EstimateMs = (rows, length) => rows * (0.5 + 0.05 * length);
 /** A CPU: batching pays at 16 tokens and not at 64. */
 const cpu: EstimateMs = (rows, length) => (0.3 + 0.05 * length) * (1 + (rows - 1) * Math.min(1, 0.3 + 0.2 * (Math.log2(length) - 2.5)));
 
-const plan = (lengths: number[], estimateMs: EstimateMs, options: Partial<PlanBatchOptions> = {}): number[] => planBatch(lengths, { ...budgets, estimateMs, ...options });
+const plan = (lengths: number[], estimateMs: EstimateMs, options: Partial<PlanBatchOptions> = {}): number[] =>
+  planBatch(lengths, { ...budgets, estimateMs, ...options });
 
 t.test('nothing waits, one waits', async (t) => {
   t.same(plan([], freeRows), []);
@@ -35,7 +36,10 @@ t.test('a CPU batches short texts and runs long ones alone', async (t) => {
 
 t.test('near-equal lengths are taken, padding is refused', async (t) => {
   const lengths = [16, 120, 15, 17, 200, 16, 90];
-  t.same(plan(lengths, cpu).toSorted(), [0, 2, 3, 5]);
+  t.same(
+    plan(lengths, cpu).toSorted((left, right) => left - right),
+    [0, 2, 3, 5],
+  );
   t.same(plan([120, 16, 16, 16], cpu), [0]);
 });
 
@@ -57,20 +61,35 @@ t.test('a batch takes no more than its share of the waiting work', async (t) => 
 });
 
 t.test('any window: valid distinct indices, oldest first, budgets respected, never dearer than alone', async () => {
-  const curve = fc.record({ fixed: fc.double({ min: 0, max: 5, noNaN: true }), token: fc.double({ min: 0.001, max: 0.2, noNaN: true }), share: fc.double({ min: 0.01, max: 3, noNaN: true }) });
-  const limits = fc.record({ maxRows: fc.integer({ min: 1, max: 64 }), maxTokens: fc.integer({ min: 1, max: 8192 }), maxMs: fc.double({ min: 0.1, max: 100, noNaN: true }) });
+  const curve = fc.record({
+    fixed: fc.double({ min: 0, max: 5, noNaN: true }),
+    token: fc.double({ min: 0.001, max: 0.2, noNaN: true }),
+    share: fc.double({ min: 0.01, max: 3, noNaN: true }),
+  });
+  const limits = fc.record({
+    maxRows: fc.integer({ min: 1, max: 64 }),
+    maxTokens: fc.integer({ min: 1, max: 8192 }),
+    maxMs: fc.double({ min: 0.1, max: 100, noNaN: true }),
+  });
   fc.assert(
-    fc.property(fc.array(fc.integer({ min: 1, max: 512 }), { minLength: 1, maxLength: 64 }), curve, limits, (lengths, { fixed, token, share }, limit) => {
-      const estimateMs: EstimateMs = (rows, length) => (fixed + token * length) * (1 + (rows - 1) * share);
-      const chosen = planBatch(lengths, { ...limit, maxLoneMs: Infinity, estimateMs, overheadMs: 0.1, margin: 0.06 });
-      if (chosen[0] !== 0 || new Set(chosen).size !== chosen.length) return false;
-      if (chosen.some((index) => !Number.isInteger(index) || index < 0 || index >= lengths.length)) return false;
-      if (chosen.length === 1) return true;
-      const longest = Math.max(...chosen.map((index) => lengths[index] as number));
-      const batchMs = estimateMs(chosen.length, longest);
-      const aloneMs = chosen.reduce((sum, index) => sum + estimateMs(1, lengths[index] as number) + 0.1, 0);
-      return chosen.length <= limit.maxRows && longest * chosen.length <= limit.maxTokens && batchMs <= limit.maxMs && batchMs + 0.1 < aloneMs;
-    }),
+    fc.property(
+      fc.array(fc.integer({ min: 1, max: 512 }), { minLength: 1, maxLength: 64 }),
+      curve,
+      limits,
+      (lengths, { fixed, token, share }, limit) => {
+        const estimateMs: EstimateMs = (rows, length) => (fixed + token * length) * (1 + (rows - 1) * share);
+        const chosen = planBatch(lengths, { ...limit, maxLoneMs: Infinity, estimateMs, overheadMs: 0.1, margin: 0.06 });
+        if (chosen[0] !== 0 || new Set(chosen).size !== chosen.length) return false;
+        if (chosen.some((index) => !Number.isInteger(index) || index < 0 || index >= lengths.length)) return false;
+        if (chosen.length === 1) return true;
+        const longest = Math.max(...chosen.map((index) => lengths[index] as number));
+        const batchMs = estimateMs(chosen.length, longest);
+        const aloneMs = chosen.reduce((sum, index) => sum + estimateMs(1, lengths[index] as number) + 0.1, 0);
+        return (
+          chosen.length <= limit.maxRows && longest * chosen.length <= limit.maxTokens && batchMs <= limit.maxMs && batchMs + 0.1 < aloneMs
+        );
+      },
+    ),
     { numRuns: 500 },
   );
 });

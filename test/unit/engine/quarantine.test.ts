@@ -15,7 +15,11 @@ t.test('the digest tells models, ids and type ids apart, and sees only the view 
   t.equal(inputDigest('a@1', encoding([1, 5, 2])), digest);
   const shared = Int32Array.from([9, 1, 5, 2, 9]).subarray(1, 4);
   t.equal(inputDigest('a@1', { ids: shared, firstToken: 0, truncated: false }), digest);
-  const others = [inputDigest('a@2', encoding([1, 5, 2])), inputDigest('a@1', encoding([1, 5])), inputDigest('a@1', encoding([1, 5, 2], [0, 0, 1]))];
+  const others = [
+    inputDigest('a@2', encoding([1, 5, 2])),
+    inputDigest('a@1', encoding([1, 5])),
+    inputDigest('a@1', encoding([1, 5, 2], [0, 0, 1])),
+  ];
   t.equal(new Set([digest, ...others]).size, 4);
 });
 
