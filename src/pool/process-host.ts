@@ -8,11 +8,18 @@ import type { HostEnd, HostEvents, WorkerHost } from './worker-host.ts';
 /** JavaScript heap of a worker in MiB. Weights and tensors lie outside it. */
 const execArgv = ['--max-old-space-size=96', '--max-semi-space-size=4'];
 
+/**
+ * Weights are large blocks that ONNX Runtime frees one by one after repacking them. Under glibc's moving threshold they
+ * leave holes in the heap, about 10 MiB a model; with a fixed one they go back to the system.
+ */
+const heapEnvironment = { MALLOC_MMAP_THRESHOLD_: '131072' };
+
 /** @param onErrorLine gets what the child writes to stderr, line by line: logs must stay JSON */
 export function startProcess(events: HostEvents, onErrorLine: (line: string) => void): WorkerHost {
   const child = fork(fileURLToPath(new URL('../worker/worker.js', import.meta.url)), {
     serialization: 'advanced',
     execArgv,
+    env: { ...heapEnvironment, ...process.env },
     stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
   });
   if (child.stderr !== null) createInterface({ input: child.stderr }).on('line', onErrorLine);

@@ -5,19 +5,17 @@ import type { BatchRunner } from './batch-runner.ts';
 
 const exactLimit = 1e-6;
 const closeLimit = 1e-4;
-/** Padding that the longest text gets in the padded runs, in tokens. */
-const extraPadding = 9;
+/** Padding of the runs that show what padding alone does, in tokens: little, as the probe is part of the start. */
+const paddingTokens = 7;
 
 export async function probeInvariance(runner: BatchRunner): Promise<Omit<Measurement, 'costSamples'>> {
   const rows = splitRows(runner.model.probe);
-  const longest = Math.max(...runner.model.probe.lengths);
-  const padded = Math.min(longest + extraPadding, Math.max(longest, runner.model.facts.maxTokens));
   const batched = await served(runner, runner.model.probe, 0);
   let maxDifference = 0;
   for (const [index, row] of rows.entries()) {
     const [alone] = await served(runner, row, 0);
-    const [alonePadded] = await served(runner, row, padded);
-    maxDifference = Math.max(maxDifference, difference(alone, alonePadded), difference(alone, batched[index]));
+    const [padded] = await served(runner, row, Math.min(row.tokenIds.length + paddingTokens, runner.model.facts.maxTokens));
+    maxDifference = Math.max(maxDifference, difference(alone, padded), difference(alone, batched[index]));
   }
   return { invariance: classify(maxDifference), maxDifference };
 }
