@@ -7,17 +7,16 @@ import { Engine } from './engine/engine.ts';
 import type { Device } from './engine/executor.ts';
 import { type LocalSource, loadModels, type RegisteredModel } from './engine/model-registry.ts';
 import { type ModelSource, parseModelSources } from './engine/model-sources.ts';
+import type { EngineLimits } from './engine/served-model.ts';
 import { wantedFiles } from './engine/wanted-files.ts';
 import { StartupError } from './errors.ts';
-import { buildOpsServer } from './http/ops-server.ts';
 import type { DeviceFacts } from './http/readiness.ts';
-import { buildServer, type ServerOptions } from './http/server.ts';
+import type { buildServer, ServerOptions } from './http/server.ts';
 import type { Logger } from './observability/logger.ts';
 import { Metrics } from './observability/metrics.ts';
 import { usableCores } from './pool/cpu-quota.ts';
 import { probeCuda } from './pool/device-probe.ts';
 import { WorkerPool } from './pool/worker-pool.ts';
-import { tasks } from './tasks/index.ts';
 
 type Server = Awaited<ReturnType<typeof buildServer>>;
 
@@ -37,6 +36,7 @@ export class App {
   readonly #logger: Logger;
   readonly #device: ChosenDevice;
   readonly #pool: WorkerPool;
+  readonly #loaded: Promise<void>;
   readonly #engine: Engine;
   readonly #lifecycle: Lifecycle;
   #models: readonly RegisteredModel[];
@@ -50,6 +50,7 @@ export class App {
     this.#logger = parts.logger;
     this.#device = parts.device;
     this.#pool = parts.pool;
+    this.#loaded = parts.loaded;
     this.#engine = parts.engine;
     this.#lifecycle = parts.lifecycle;
     this.#models = parts.models;
@@ -61,8 +62,7 @@ export class App {
    * @throws StartupError 78 when an address cannot be had, 65 or 69 when a model cannot be loaded
    */
   async start(): Promise<void> {
-    // Workers load on threads of their own while this one opens ports.
-    const loaded = this.#pool.start();
+    const loaded = this.#loaded;
     try {
       const [addresses] = await Promise.all([this.#listen(), loaded]);
       if (this.#closing !== undefined) return;
@@ -167,50 +167,33 @@ interface AppParts {
   readonly logger: Logger;
   readonly device: ChosenDevice;
   readonly pool: WorkerPool;
+  /** `pool.start()`. */
+  readonly loaded: Promise<void>;
   readonly engine: Engine;
   readonly lifecycle: Lifecycle;
   readonly models: readonly RegisteredModel[];
 }
 
 /**
- * Everything that can be found wrong without opening a port or starting a worker is found here.
+ * Everything that can be found wrong without opening a port or loading a graph is found here; the workers start to load.
  * @throws StartupError 78, 65 or 69
  */
 export async function buildApp(config: Config, logger: Logger): Promise<App> {
   const { values } = config;
   const device = await chooseDevice(values.GLOSSA_DEVICE, logger);
   const models = await readModels(config.models, config, device.actual, logger);
-  const descriptors = models.map((model) => model.descriptor);
   const metrics = new Metrics({ version });
   metrics.deviceChosen({ device: device.actual, requested: device.requested, reason: device.reason ?? '' });
-  const pool = new WorkerPool({
-    models: descriptors,
-    device: device.actual,
-    ...workerShape(config, logger),
-    isolation: values.GLOSSA_ISOLATION,
-    logger,
-    hooks: {
-      workerRestarted: (reason) => metrics.workerRestarted(reason),
-      workerLoaded: (worker, ms) => metrics.workerLoaded(worker, ms),
-    },
-    faults: config.testFaults,
-    drainTimeoutMs: values.GLOSSA_DRAIN_TIMEOUT_MS,
-  });
-  const engine = new Engine({
-    models,
-    executor: pool,
-    metrics,
-    logger,
-    limits: {
-      maxBatchSize: values.GLOSSA_MAX_BATCH_SIZE,
-      maxBatchTokens: values.GLOSSA_MAX_BATCH_TOKENS,
-      maxBatchMs: values.GLOSSA_MAX_BATCH_MS,
-      maxQueueDelayMs: values.GLOSSA_MAX_QUEUE_DELAY_MS,
-      maxInputs: values.GLOSSA_MAX_INPUTS,
-      maxInputChars: values.GLOSSA_MAX_INPUT_CHARS,
-      maxDocumentChars: values.GLOSSA_MAX_DOCUMENT_CHARS,
-    },
-  });
+  const pool = buildPool({ config, models, device: device.actual, metrics, logger });
+  const engine = new Engine({ models, executor: pool, metrics, logger, limits: engineLimits(config) });
+  // Workers load on threads of their own while this one loads and builds HTTP, which takes as long.
+  const loaded = pool.start();
+  loaded.catch(() => undefined);
+  const [{ buildServer }, { buildOpsServer }, { tasks }] = await Promise.all([
+    import('./http/server.ts'),
+    import('./http/ops-server.ts'),
+    import('./tasks/index.ts'),
+  ]);
   metrics.attach({ queueDepth: () => engine.queueDepth(), inFlight: () => engine.inFlight(), workersUp: () => pool.workersUp() });
   const lifecycle: Lifecycle = { started: false, draining: false };
   const options: ServerOptions = {
@@ -226,7 +209,43 @@ export async function buildApp(config: Config, logger: Logger): Promise<App> {
     lifecycle: { isStarted: () => lifecycle.started, isDraining: () => lifecycle.draining },
   };
   const [server, operations] = await Promise.all([buildServer(options), buildOpsServer(options)]);
-  return new App({ server, operations, config, logger, device, pool, engine, lifecycle, models });
+  return new App({ server, operations, config, logger, device, pool, loaded, engine, lifecycle, models });
+}
+
+interface PoolParts {
+  readonly config: Config;
+  readonly models: readonly RegisteredModel[];
+  readonly device: Device;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+}
+
+function buildPool({ config, models, device, metrics, logger }: PoolParts): WorkerPool {
+  return new WorkerPool({
+    models: models.map((model) => model.descriptor),
+    device,
+    ...workerShape(config, logger),
+    isolation: config.values.GLOSSA_ISOLATION,
+    logger,
+    hooks: {
+      workerRestarted: (reason) => metrics.workerRestarted(reason),
+      workerLoaded: (worker, ms) => metrics.workerLoaded(worker, ms),
+    },
+    faults: config.testFaults,
+    drainTimeoutMs: config.values.GLOSSA_DRAIN_TIMEOUT_MS,
+  });
+}
+
+function engineLimits({ values }: Config): EngineLimits {
+  return {
+    maxBatchSize: values.GLOSSA_MAX_BATCH_SIZE,
+    maxBatchTokens: values.GLOSSA_MAX_BATCH_TOKENS,
+    maxBatchMs: values.GLOSSA_MAX_BATCH_MS,
+    maxQueueDelayMs: values.GLOSSA_MAX_QUEUE_DELAY_MS,
+    maxInputs: values.GLOSSA_MAX_INPUTS,
+    maxInputChars: values.GLOSSA_MAX_INPUT_CHARS,
+    maxDocumentChars: values.GLOSSA_MAX_DOCUMENT_CHARS,
+  };
 }
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };

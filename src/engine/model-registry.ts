@@ -3,7 +3,6 @@
 import { readFile } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { StartupError } from '../errors.ts';
-import { taskByName } from '../tasks/index.ts';
 import type { Encoding } from '../tasks/task.ts';
 import { TextTokenizer } from '../text/tokenizer.ts';
 import type { Device, ModelDescriptor } from './executor.ts';
@@ -35,7 +34,7 @@ const required = ['config.json', 'tokenizer.json'] as const;
 const optional = ['tokenizer_config.json', 'special_tokens_map.json', 'modules.json', 'sentence_bert_config.json'] as const;
 const tokenizerFiles = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'] as const;
 /** Tokens of a probe text at most: the probe is part of the start. */
-const maxProbeTokens = 48;
+const maxProbeTokens = 32;
 
 /**
  * Reads, checks and digests every model.
@@ -77,7 +76,6 @@ async function loadModel(
     error instanceof StartupError ? error : modelError(65, source.name, (error as Error).message);
   try {
     const task = source.task ?? readTask(json);
-    if (!taskByName.has(task)) throw new Error(`the task ${task} is not served`);
     const facts = readFacts(json, task);
     const graph = files.graph(options.device, source.dtype ?? options.dtype);
     const onnxPath = await digestGraph(files, graph, digests, options.device);
