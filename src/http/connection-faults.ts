@@ -22,7 +22,8 @@ const lingerMs = 1000;
 export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex, metrics: Metrics): void {
   // The parser repeats its error for each chunk that is read after it.
   if (faults.has(socket)) return;
-  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
+  // The client has gone: with a reset, or in the middle of a request.
+  if (error.code === 'ECONNRESET' || error.code === 'HPE_INVALID_EOF_STATE' || socket.destroyed || !socket.writable) {
     socket.destroy();
     return;
   }

@@ -27,8 +27,8 @@ export interface ExchangeSinks {
 /** What is known of one request so far. Each ends exactly once, with its response or with its connection. */
 export class Exchange {
   readonly startedAt = performance.now();
-  /** Name of the model that answers, once it is known. */
-  model = 'none';
+  /** Which model the request is for; asked only when it ends without a result. */
+  nameModel: (() => string) | undefined;
   #abort: AbortController | undefined;
   /** Set for requests of inference alone: they are counted by outcome. */
   #inferenceRoute: string | undefined;
@@ -54,7 +54,6 @@ export class Exchange {
 
   answered(result: InferenceResult): void {
     this.#result = result;
-    this.model = result.model;
   }
 
   failed(code: ErrorCode): void {
@@ -68,9 +67,10 @@ export class Exchange {
     const route = this.#inferenceRoute ?? request.routeOptions.url ?? 'unmatched';
     const status = code === undefined ? reply.statusCode : problems[code].status;
     const outcome: Outcome = code === undefined ? 'ok' : problems[code].outcome;
+    const model = this.#result?.model ?? this.nameModel?.() ?? 'none';
     const { metrics, accessLog } = this.#sinks;
     metrics.httpRequest({ method: request.method, route, code: status, ms });
-    if (this.#inferenceRoute !== undefined) metrics.requestEnded({ model: this.model, route, outcome });
+    if (this.#inferenceRoute !== undefined) metrics.requestEnded({ model, route, outcome });
     accessLog.write({
       requestId: request.id,
       method: request.method,
@@ -80,7 +80,7 @@ export class Exchange {
       ms,
       code,
       result: this.#result,
-      model: this.model,
+      model,
     });
   }
 }

@@ -156,18 +156,13 @@ function addBodyParser(server: FastifyInstance, maxBodyBytes: number): void {
   });
 }
 
-/**
- * While draining every answer ends its connection: else `close` waits for the keep-alive time-out of idle clients.
- * Once the listener is closed, requests on old connections are refused.
- */
+/** While draining every answer ends its connection: else `close` waits for the keep-alive time-out of idle clients. */
 function closeConnectionsWhileDraining(server: FastifyInstance, lifecycle: Lifecycle): void {
   let closing = false;
+  server.decorate('isClosing', () => closing);
   server.addHook('preClose', (done) => {
     closing = true;
     done();
-  });
-  server.addHook('onRequest', (_request, _reply, done) => {
-    done(closing ? new ServiceError('shutting_down', 'The server is shutting down.') : undefined);
   });
   server.addHook('onSend', (_request, reply, payload, done) => {
     if (closing || lifecycle.isDraining()) reply.header('connection', 'close');
@@ -176,4 +171,11 @@ function closeConnectionsWhileDraining(server: FastifyInstance, lifecycle: Lifec
     else if (reply.getHeader('connection') === 'close') reply.removeHeader('connection');
     done(null, payload);
   });
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** True once `close` was called: requests on old connections still come. */
+    isClosing(): boolean;
+  }
 }

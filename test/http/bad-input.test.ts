@@ -23,14 +23,26 @@ const media = { status: 415, code: 'unsupported_media_type' } as const;
 
 const cases: readonly Case[] = [
   { name: 'inputs of a wrong type', body: '{"inputs":3}', ...invalid, path: '/inputs', detail: /string or an array; it is a number/ },
-  { name: 'one input of a wrong type', body: '{"inputs":["a",null]}', ...invalid, path: '/inputs/1', detail: /must be a string; it is null/ },
+  {
+    name: 'one input of a wrong type',
+    body: '{"inputs":["a",null]}',
+    ...invalid,
+    path: '/inputs/1',
+    detail: /must be a string; it is null/,
+  },
   { name: 'an unknown key', body: '{"inputs":"a","topk":1}', ...invalid, path: '/topk', detail: /keys are inputs, model, top_k, truncate/ },
   { name: 'a key with a slash', body: '{"inputs":"a","a/b~":1}', ...invalid, path: '/a~1b~0' },
   { name: 'no inputs', body: '{}', ...invalid, path: '/inputs', detail: /is required/ },
   { name: 'an empty input', body: '{"inputs":""}', ...invalid, path: '/inputs', detail: /at least 1 character/ },
   { name: 'an empty array', body: '{"inputs":[]}', ...invalid, path: '/inputs', detail: /at least 1 item/ },
   { name: 'a number below its minimum', body: '{"inputs":"a","top_k":0}', ...invalid, path: '/top_k', detail: /at least 1; it is 0/ },
-  { name: 'a number above its maximum', body: '{"inputs":"a","top_k":1001}', ...invalid, path: '/top_k', detail: /at most 1000; it is 1001/ },
+  {
+    name: 'a number above its maximum',
+    body: '{"inputs":"a","top_k":1001}',
+    ...invalid,
+    path: '/top_k',
+    detail: /at most 1000; it is 1001/,
+  },
   { name: 'a huge number', body: '{"inputs":"a","top_k":1e400}', ...invalid, path: '/top_k' },
   { name: 'a number with 100,000 digits', body: `{"inputs":"a","top_k":${'9'.repeat(100_000)}}`, ...invalid, path: '/top_k' },
   { name: 'a fraction for an integer', body: '{"inputs":"a","top_k":1.5}', ...invalid, path: '/top_k' },
@@ -47,13 +59,21 @@ const cases: readonly Case[] = [
   { name: 'a raw control character in a string', body: '{"inputs":"a\nb"}', ...invalid },
   { name: 'a NUL byte', body: '{"inputs":"a"}\0', ...invalid },
   { name: 'bytes that are not UTF-8', body: Buffer.from('{"inputs":"\xff"}', 'latin1'), ...invalid, detail: /UTF-8/ },
-  { name: 'an overlong sequence', body: Buffer.concat([Buffer.from('{"inputs":"'), Buffer.from([0xc0, 0x80]), Buffer.from('"}')]), ...invalid },
+  {
+    name: 'an overlong sequence',
+    body: Buffer.concat([Buffer.from('{"inputs":"'), Buffer.from([0xc0, 0x80]), Buffer.from('"}')]),
+    ...invalid,
+  },
   { name: 'UTF-16', body: Buffer.from('\ufeff{"inputs":"a"}', 'utf16le'), ...invalid },
   { name: 'a byte order mark', body: `\ufeff${good}`, ...invalid, detail: /byte order mark/ },
   { name: 'half a surrogate pair', body: String.raw`{"inputs":["a","b\ud800"]}`, ...invalid, path: '/inputs/1', detail: /surrogate/ },
   { name: 'halves in the wrong order', body: String.raw`{"inputs":"\uDC00\uD800"}`, ...invalid, path: '/inputs' },
   { name: 'half a surrogate pair in a key', body: String.raw`{"inputs":"a","\udfff":1}`, ...invalid, path: '' },
-  { name: 'surrogates as UTF-8 bytes', body: Buffer.concat([Buffer.from('{"inputs":"'), Buffer.from([0xed, 0xa0, 0x80]), Buffer.from('"}')]), ...invalid },
+  {
+    name: 'surrogates as UTF-8 bytes',
+    body: Buffer.concat([Buffer.from('{"inputs":"'), Buffer.from([0xed, 0xa0, 0x80]), Buffer.from('"}')]),
+    ...invalid,
+  },
   { name: 'nine levels', body: `{"inputs":${'['.repeat(8)}"a"${']'.repeat(8)}}`, ...invalid, detail: /8 levels/ },
   { name: '100,000 levels', body: `${'['.repeat(100_000)}${']'.repeat(100_000)}`, ...invalid, detail: /8 levels/ },
   { name: '100,000 levels of objects', body: '{"a":'.repeat(100_000), ...invalid, detail: /8 levels/ },
@@ -64,7 +84,13 @@ const cases: readonly Case[] = [
   { name: '__proto__ with escapes', body: String.raw`{"inputs":"a","__pr\u006fto__":{}}`, ...invalid, detail: /__proto__/ },
   { name: 'constructor.prototype', body: '{"inputs":"a","constructor":{"prototype":{}}}', ...invalid, detail: /constructor/ },
   { name: 'a key named constructor', body: '{"inputs":"a","constructor":1}', ...invalid, path: '/constructor' },
-  { name: 'a body over the limit', body: `{"inputs":"${'a'.repeat(1_048_576)}"}`, status: 413, code: 'payload_too_large', detail: /1048576/ },
+  {
+    name: 'a body over the limit',
+    body: `{"inputs":"${'a'.repeat(1_048_576)}"}`,
+    status: 413,
+    code: 'payload_too_large',
+    detail: /1048576/,
+  },
   { name: 'no content type', body: good, headers: { 'content-type': undefined }, ...media },
   { name: 'no content type and no body', body: '', headers: { 'content-type': undefined }, ...media },
   { name: 'text/plain', body: good, headers: { 'content-type': 'text/plain' }, ...media, detail: /application\/json/ },
@@ -77,7 +103,13 @@ const cases: readonly Case[] = [
   { name: 'a type that is no type', body: good, headers: { 'content-type': 'json' }, ...media },
   { name: 'two types', body: good, headers: { 'content-type': 'text/plain, application/json' }, ...media },
   { name: 'gzip', body: good, headers: { 'content-encoding': 'gzip' }, ...media, detail: /content-encoding/ },
-  { name: 'a deadline that is no number', body: good, headers: { 'x-request-timeout-ms': 'soon' }, ...invalid, path: 'x-request-timeout-ms' },
+  {
+    name: 'a deadline that is no number',
+    body: good,
+    headers: { 'x-request-timeout-ms': 'soon' },
+    ...invalid,
+    path: 'x-request-timeout-ms',
+  },
   { name: 'a deadline of 0', body: good, headers: { 'x-request-timeout-ms': '0' }, ...invalid, path: 'x-request-timeout-ms' },
   { name: 'a negative deadline', body: good, headers: { 'x-request-timeout-ms': '-1' }, ...invalid, path: 'x-request-timeout-ms' },
   { name: 'a deadline with a fraction', body: good, headers: { 'x-request-timeout-ms': '1.5' }, ...invalid, path: 'x-request-timeout-ms' },
@@ -133,7 +165,10 @@ t.test('shapes that are fine', async (t) => {
     ['identity encoding', postBytes('/classify', good, { 'content-encoding': 'identity' })],
     ['a whole pair as escapes', postBytes('/classify', String.raw`{"inputs":"\ud83d\ude00"}`)],
     ['an escaped NUL', postBytes('/classify', String.raw`{"inputs":"a\u0000b"}`)],
-    ['brackets and prototype words in a text', postBytes('/classify', JSON.stringify({ inputs: `${'[{'.repeat(50)}"__proto__":"constructor":` }))],
+    [
+      'brackets and prototype words in a text',
+      postBytes('/classify', JSON.stringify({ inputs: `${'[{'.repeat(50)}"__proto__":"constructor":` })),
+    ],
     ['a body of the largest size', postBytes('/classify', `{"inputs":"${'a'.repeat(1_048_576 - 13)}"}`)],
     ['the longest deadline', postBytes('/classify', good, { 'x-request-timeout-ms': '30000' })],
   ];
@@ -187,7 +222,9 @@ t.test('a body that comes in pieces is put together in order', async (t) => {
 t.test('pipelined requests are answered in order', async (t) => {
   const { port } = await startServers(t);
   const client = await RawClient.open(port);
-  client.send(Buffer.concat([postBytes('/classify', good), postBytes('/classify', '{'), postBytes('/classify', good), postBytes('/nope', good)]));
+  client.send(
+    Buffer.concat([postBytes('/classify', good), postBytes('/classify', '{'), postBytes('/classify', good), postBytes('/nope', good)]),
+  );
   const statuses: number[] = [];
   for (let n = 0; n < 4; n++) statuses.push((await client.response()).status);
   t.same(statuses, [200, 400, 200, 404]);
@@ -214,7 +251,10 @@ t.test('what is no request is answered with a problem on the raw socket', async 
   const running = await startServers(t);
   const tap = t as Tap;
   const head = 'POST /classify HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n';
-  await refused(tap, running, `GET /models HTTP/1.1\r\nhost: a\r\nx-big: ${'a'.repeat(100_000)}\r\n\r\n`, { status: 431, code: 'headers_too_large' });
+  await refused(tap, running, `GET /models HTTP/1.1\r\nhost: a\r\nx-big: ${'a'.repeat(100_000)}\r\n\r\n`, {
+    status: 431,
+    code: 'headers_too_large',
+  });
   await refused(tap, running, `GET /${'a'.repeat(100_000)} HTTP/1.1\r\nhost: a\r\n\r\n`, { status: 431, code: 'headers_too_large' });
   await refused(tap, running, 'NONSENSE\r\n\r\n', { status: 400, code: 'invalid_request' });
   await refused(tap, running, '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', { status: 400, code: 'invalid_request' });

@@ -2,7 +2,7 @@
 // Generic: nothing here knows what any task means.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { InferenceEngine, InferenceResult } from '../../engine/inference.ts';
-import { asServiceError } from '../problem.ts';
+import { ServiceError } from '../../errors.ts';
 import type { Task } from '../../tasks/task.ts';
 import { checkBodyHeaders } from '../body-reader.ts';
 import { requestTimeoutMs } from '../cancellation.ts';
@@ -32,31 +32,28 @@ function addTaskRoute(server: FastifyInstance, task: Task, options: TaskRouteOpt
   const { engine } = options;
   const validate = compileValidator(task.request);
 
-  const answer = async (request: FastifyRequest): Promise<InferenceResult> => {
+  const answer = (request: FastifyRequest): Promise<InferenceResult> => {
     const { exchange } = request;
     const body = request.body as CommonBody;
     validate(body);
     const timeoutMs = requestTimeoutMs(request.headers['x-request-timeout-ms'], options.requestTimeoutMs);
-    try {
-      return await engine.run(task, body, {
-        model: body.model,
-        signal: exchange.signal,
-        requestId: request.id,
-        tenant: 'anonymous',
-        priority: 'interactive',
-        deadlineAt: exchange.startedAt + timeoutMs,
-        truncate: body.truncate === true,
-      });
-    } catch (error) {
-      exchange.model = modelName(engine, task, body.model);
-      throw asServiceError(error);
-    }
+    exchange.nameModel = () => modelName(engine, task, body.model);
+    return engine.run(task, body, {
+      model: body.model,
+      signal: exchange.signal,
+      requestId: request.id,
+      tenant: 'anonymous',
+      priority: 'interactive',
+      deadlineAt: exchange.startedAt + timeoutMs,
+      truncate: body.truncate === true,
+    });
   };
 
   server.post(task.path, {
     schema: taskRouteSchema(task),
     onRequest: (request, _reply, done) => {
       request.exchange.beginInference(task.path);
+      if (server.isClosing()) throw new ServiceError('shutting_down', 'The server is shutting down.');
       checkBodyHeaders(request.raw, options.maxBodyBytes);
       done();
     },
