@@ -4,11 +4,12 @@ import { isIP } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import Type, { type Static, type TSchema } from 'typebox';
+import type { Static, TSchema } from 'typebox';
 import { dtypes } from './engine/graph-choice.ts';
 import { type ModelSource, parseModelSources } from './engine/model-sources.ts';
 import { StartupError } from './errors.ts';
 import { nearestName } from './nearest-name.ts';
+import { Type } from './schema.ts';
 
 type Documentation = {
   /** What it does and what more or less of it costs; Markdown. */
