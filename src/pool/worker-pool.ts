@@ -65,7 +65,10 @@ export class WorkerPool implements Executor {
     this.#models = options.models;
   }
 
-  /** Resolves when every worker is ready. @throws StartupError 65 or 69 that names the model and the reason */
+  /**
+   * Resolves when every worker is ready.
+   * @throws StartupError 65 that names the model and the reason; ServiceError shutting_down when `close` came first
+   */
   async start(): Promise<void> {
     this.#started = true;
     const { workerCount } = this.#options;
@@ -75,6 +78,7 @@ export class WorkerPool implements Executor {
     const starts = await Promise.allSettled(slots.map((slot) => slot.start()));
     const failed = starts.find((start) => start.status === 'rejected');
     if (failed === undefined) return;
+    if (this.#closing !== undefined) throw new ServiceError('shutting_down', 'the service ended before its workers were ready');
     await this.close();
     throw this.#startupError(failed.reason as WorkerEnd, this.#models);
   }
@@ -137,6 +141,7 @@ export class WorkerPool implements Executor {
     try {
       const old = [...this.#slots.values()];
       for (const [index, retiring] of old.entries()) {
+        if (this.#closing !== undefined) throw new ServiceError('shutting_down', 'the service ends');
         const slot = this.#addSlot(models, index, () => true);
         try {
           await slot.start();

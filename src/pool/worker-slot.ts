@@ -105,7 +105,10 @@ export class WorkerSlot {
   }
 
   #onEnd(end: WorkerEnd): void {
-    if (this.#status === 'closed') return;
+    if (this.#status === 'closed') {
+      this.#firstStart?.reject(end);
+      return;
+    }
     if (this.#firstStart !== undefined) {
       this.#status = 'failed';
       const first = this.#firstStart;

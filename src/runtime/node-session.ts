@@ -48,7 +48,7 @@ function sessionOptions(options: SessionOptions): InferenceSession.SessionOption
       session: {
         // Idle threads of one worker must not spin on the cores of the others and of the main thread.
         intra_op: { allow_spinning: '0' },
-        // u8 × s8 products overflow on x64 without VNNI unless this is set.
+        // u8 × s8 products overflow on x64 without VNNI unless this is set; it acts at the levels extended and all.
         x64quantprecision: '1',
       },
     },

@@ -93,16 +93,36 @@ export function poolInto(
     to.set(data.subarray(start, start + width), toOffset);
     return;
   }
-  to.set(data.subarray(offset, offset + width), toOffset);
-  for (let token = 1; token < tokens; token++) {
-    const start = offset + token * width;
-    for (let index = 0; index < width; index++) {
-      const value = data[start + index] as number;
-      const so = to[toOffset + index] as number;
-      to[toOffset + index] = pooling === 'mean' ? so + value : Math.max(so, value);
+  const pooled = to.subarray(toOffset, toOffset + width);
+  const tokenVectors = data.subarray(offset, offset + tokens * width);
+  if (pooling === 'mean') meanInto(tokenVectors, pooled);
+  else maxInto(tokenVectors, pooled);
+}
+
+/** Four tokens at a time: half as many passes over the sum. The order is the row's own, whatever it is batched with. */
+function meanInto(from: Float32Array, to: Float32Array): void {
+  const width = to.length;
+  to.fill(0);
+  let start = 0;
+  for (; start + 4 * width <= from.length; start += 4 * width) {
+    for (let index = 0, at = start; index < width; index++, at++) {
+      const four =
+        (from[at] as number) + (from[at + width] as number) + (from[at + 2 * width] as number) + (from[at + 3 * width] as number);
+      to[index] = (to[index] as number) + four;
     }
   }
-  if (pooling === 'mean') for (let index = 0; index < width; index++) to[toOffset + index] = (to[toOffset + index] as number) / tokens;
+  for (; start < from.length; start += width) {
+    for (let index = 0; index < width; index++) to[index] = (to[index] as number) + (from[start + index] as number);
+  }
+  const share = width / from.length;
+  for (let index = 0; index < width; index++) to[index] = (to[index] as number) * share;
+}
+
+function maxInto(from: Float32Array, to: Float32Array): void {
+  to.fill(Number.NEGATIVE_INFINITY);
+  for (let start = 0; start < from.length; start += to.length) {
+    for (let index = 0; index < to.length; index++) to[index] = Math.max(to[index] as number, from[start + index] as number);
+  }
 }
 
 /** float16 bits as float32 values. */

@@ -61,6 +61,13 @@ for (const isolation of ['thread', 'process'] as const) {
     t.strictSame(restarts, []);
   });
 
+  t.test(`${isolation}: an end before the workers are ready settles the start`, async (t) => {
+    const { pool } = makePool(t, { isolation, workerCount: 2 });
+    const started = pool.start();
+    await Promise.all([t.rejects(started, { code: 'shutting_down' }), pool.close()]);
+    t.equal(pool.liveWorkerCount(), 0);
+  });
+
   t.test(`${isolation}: closing waits for the running batch and takes no more`, async (t) => {
     const { pool } = makePool(t, { isolation, faults: { delayMs: 200 } });
     await pool.start();

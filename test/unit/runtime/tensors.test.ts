@@ -60,6 +60,20 @@ t.test('pooling reads only the tokens of the row', (t) => {
   t.end();
 });
 
+t.test('the mean of any number of tokens', (t) => {
+  for (let tokens = 1; tokens <= 9; tokens++) {
+    const data = Float32Array.from({ length: tokens * 3 }, (_, index) => ((index * 7) % 11) - 4);
+    const to = new Float32Array(3);
+    poolInto('mean', { data, offset: 0, tokens, width: 3 }, to);
+    for (let index = 0; index < 3; index++) {
+      const expected =
+        Array.from({ length: tokens }, (_, token) => data[token * 3 + index] as number).reduce((sum, value) => sum + value) / tokens;
+      t.ok(Math.abs((to[index] as number) - expected) < 1e-6, `${tokens} tokens`);
+    }
+  }
+  t.end();
+});
+
 t.test('float16', (t) => {
   const bits = Uint16Array.of(0x0000, 0x3c00, 0xc000, 0x7bff, 0x0001, 0x7c00, 0xfc00, 0x7e00, 0x3555);
   t.strictSame([...float16ToFloat32(bits)], [0, 1, -2, 65504, 2 ** -24, Infinity, -Infinity, Number.NaN, Math.fround(0.333251953125)]);
