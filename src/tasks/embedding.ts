@@ -55,7 +55,7 @@ export const embedding = defineTask<typeof request, typeof response, EmbeddingOp
   response,
   example: {
     request: { inputs: 'A wonderful film, I would watch it again.', dimensions: 4 },
-    item: { embedding: [0.5, 0.5, 0.5, 0.5] },
+    item: { embedding: [-0.9683, -0.2487, -0.002, 0.0215] },
   },
   needsOffsets: false,
   windowed: false,

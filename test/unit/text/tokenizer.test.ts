@@ -246,3 +246,15 @@ t.test('the digest tells tokenizers apart', async (t) => {
   t.equal(first?.digest, copied?.digest, 'the same unknown token, once from the model and once from the configuration');
   t.not(first?.digest, other?.digest);
 });
+
+t.test('ids of the golden texts, as the Python library gave them', async (t) => {
+  const tokenizer = await TextTokenizer.load(directory);
+  const goldens = JSON.parse(readFileSync(inRepository('test/fixtures/golden/embedder.json'), 'utf8')) as {
+    readonly cases: readonly { readonly text: string; readonly input_ids: readonly number[] }[];
+  };
+  t.ok(goldens.cases.length > 20);
+  for (const { text, input_ids } of goldens.cases) {
+    const [encoding] = await tokenizer.encode({ text, item: 0 }, { ...plain, maxTokens: 256, truncate: true });
+    t.strictSame(Array.from(encoding?.ids ?? []), input_ids, text.slice(0, 60));
+  }
+});
