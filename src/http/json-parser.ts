@@ -10,7 +10,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  * The value that the body holds.
  *
  * @param maxDepth most levels of arrays and objects
- * @throws ServiceError invalid_request; `errors[].path` is the JSON pointer of a string with half a character
+ * @throws ServiceError payload_too_large on more values than anyone needs, else invalid_request; `errors[].path` is the JSON pointer of a string with half a character
  */
 export function parseJson(bytes: Uint8Array, maxDepth: number): unknown {
   if (bytes.length === 0) throw refused('The body is empty; send one JSON object.');

@@ -16,8 +16,13 @@ const inferenceErrors: readonly ErrorCode[] = [
   'task_mismatch',
   'poison_input',
   'overloaded',
+  'internal',
   'inference_failed',
+  'worker_crashed',
   'model_loading',
+  'model_failed',
+  'no_worker',
+  'shutting_down',
   'deadline_exceeded',
 ];
 
@@ -46,12 +51,12 @@ export async function addOpenApi(server: FastifyInstance, version: string): Prom
   });
 }
 
-export function taskRouteSchema(task: Task): object {
+export function taskRouteSchema(task: Task, maxTimeoutMs: number): object {
   return {
     summary: task.summary,
     tags: ['inference'],
     operationId: task.path.slice(1),
-    headers: timeoutHeader,
+    headers: requestHeaders(maxTimeoutMs),
     body: { ...task.request, examples: [task.example.request] },
     response: {
       200: {
@@ -67,13 +72,19 @@ export function taskRouteSchema(task: Task): object {
   };
 }
 
-const timeoutHeader = {
+const requestHeaders = (maxTimeoutMs: number): object => ({
   type: 'object',
   properties: {
     'x-request-id': { type: 'string', pattern: '^[\\w.-]{1,64}$', description: 'Id to find this request by; made when absent' },
-    'x-request-timeout-ms': { type: 'integer', minimum: 1, description: 'Shortens the deadline of this request, in milliseconds' },
+    'x-request-timeout-ms': {
+      type: 'integer',
+      minimum: 1,
+      maximum: maxTimeoutMs,
+      default: maxTimeoutMs,
+      description: 'Shortens the deadline of this request, in milliseconds',
+    },
   },
-};
+});
 
 /** Response schemas of these codes, by status. */
 export function problemResponses(codes: readonly ErrorCode[]): Record<number, object> {

@@ -50,7 +50,7 @@ function addTaskRoute(server: FastifyInstance, task: Task, options: TaskRouteOpt
   };
 
   server.post(task.path, {
-    schema: taskRouteSchema(task),
+    schema: taskRouteSchema(task, options.requestTimeoutMs),
     onRequest: (request, _reply, done) => {
       request.exchange.beginInference(task.path);
       if (server.isClosing()) throw new ServiceError('shutting_down', 'The server is shutting down.');
