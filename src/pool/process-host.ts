@@ -35,10 +35,6 @@ export function startProcess(events: HostEvents, onErrorLine: (line: string) => 
       child.kill('SIGKILL');
       return true;
     },
-    unref: () => {
-      child.unref();
-      child.channel?.unref();
-    },
   };
 }
 

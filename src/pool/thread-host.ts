@@ -18,6 +18,5 @@ export function startThread(events: HostEvents): WorkerHost {
     pid: process.pid,
     post: (message, transfer) => worker.postMessage(message, transfer as TransferListItem[] | undefined),
     kill: () => false,
-    unref: () => worker.unref(),
   };
 }

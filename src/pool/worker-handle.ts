@@ -37,7 +37,6 @@ interface Running {
 const killGraceMs = 900;
 
 export class WorkerHandle {
-  readonly models: ReadonlySet<string>;
   readonly #host: WorkerHost;
   readonly #events: HandleEvents;
   #status: WorkerStatus = 'starting';
@@ -49,7 +48,6 @@ export class WorkerHandle {
   #resolveEnded: () => void = () => {};
 
   constructor(startHost: StartHost, load: LoadMessage, events: HandleEvents) {
-    this.models = new Set(load.models.map((model) => model.id));
     this.#events = events;
     this.#ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;

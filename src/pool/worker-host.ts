@@ -26,8 +26,6 @@ export interface WorkerHost {
    * false there and nothing happens; `onEnd` follows when it returned true.
    */
   kill(): boolean;
-  /** Lets the process end although the worker lives; for a worker that was given up. */
-  unref(): void;
 }
 
 export type StartHost = (events: HostEvents) => WorkerHost;

@@ -34,6 +34,8 @@ function processChannel(): Channel {
   // The parent is gone, or let go of this process: nothing is left to serve. No run is cut short by it, as events
   // arrive between runs.
   process.on('disconnect', () => process.exit(0));
+  // A terminal and a service manager signal the whole group: the parent drains, and this process ends when it is told.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {});
   return {
     post: (message) => {
       unsent += 1;

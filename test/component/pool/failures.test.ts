@@ -109,6 +109,17 @@ t.test('process: an idle worker that is killed comes back', async (t) => {
   t.equal((await runOnFree(pool, job('tiny@1', [[1]]))).results.length, 1);
 });
 
+t.test('process: SIGTERM and SIGINT for the whole group leave workers to the drain of the parent', async (t) => {
+  const { pool, log } = makePool(t, { isolation: 'process', faults: { delayMs: 100 } });
+  await pool.start();
+  const pid = log.find((line) => line.message === 'worker ready')?.fields['pid'] as number;
+  const running = runOnFree(pool, job('tiny@1', [[1]]));
+  process.kill(pid, 'SIGTERM');
+  process.kill(pid, 'SIGINT');
+  t.equal((await running).results.length, 1);
+  t.equal((await runOnFree(pool, job('tiny@1', [[1]]))).results.length, 1);
+});
+
 t.test('process: a hung run is answered at its deadline, then killed', async (t) => {
   const { pool, restarts, until } = makePool(t, { isolation: 'process', faults: { hangOnTokenIds: [poison] } });
   await pool.start();
