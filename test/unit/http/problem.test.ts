@@ -54,7 +54,10 @@ t.test('the body names kind, code, remedy and request', async (t) => {
 t.test('from 500 on the message stays inside', async (t) => {
   for (const code of codes.filter((name) => problems[name].status >= 500)) {
     const secret = '/models/secret.onnx: bad allocation';
-    const answer = problemAnswer(new ServiceError(code, secret, { errors: [{ path: '/a', message: secret }], cause: new Error(secret) }), of);
+    const answer = problemAnswer(
+      new ServiceError(code, secret, { errors: [{ path: '/a', message: secret }], cause: new Error(secret) }),
+      of,
+    );
     t.notMatch(JSON.stringify(answer), /secret/, code);
     t.ok(answer.body.detail.length > 20, 'and something else says what to do');
   }
@@ -62,20 +65,27 @@ t.test('from 500 on the message stays inside', async (t) => {
 
 t.test('retry times are whole seconds from 1, and milliseconds', async (t) => {
   fc.assert(
-    fc.property(fc.constantFrom(...codes), fc.option(fc.double({ min: 0, max: 120_000, noNaN: true }), { nil: undefined }), (code, retryAfterMs) => {
-      const spec: ProblemSpec = problems[code];
-      const { headers } = problemAnswer(new ServiceError(code, 'x', { retryAfterMs }), of);
-      if (spec.retryAfterMs === undefined) {
-        t.same(headers, {}, code);
-        return;
-      }
-      const seconds = headers['retry-after'] as string;
-      const ms = Number(headers['retry-after-ms']);
-      const base = retryAfterMs ?? spec.retryAfterMs;
-      t.match(seconds, /^[1-9]\d*$/u, code);
-      t.ok(Number.isInteger(ms) && ms >= Math.max(1, Math.floor(base)) && ms <= base + (spec.jitterMs ?? 0) + 2, `${code}: ${base} → ${ms} ms`);
-      t.ok(Number(seconds) >= ms / 1000 - 0.001 && Number(seconds) <= Math.max(1, ms / 1000 + 1), `${code}: ${ms} ms → ${seconds} s`);
-    }),
+    fc.property(
+      fc.constantFrom(...codes),
+      fc.option(fc.double({ min: 0, max: 120_000, noNaN: true }), { nil: undefined }),
+      (code, retryAfterMs) => {
+        const spec: ProblemSpec = problems[code];
+        const { headers } = problemAnswer(new ServiceError(code, 'x', { retryAfterMs }), of);
+        if (spec.retryAfterMs === undefined) {
+          t.same(headers, {}, code);
+          return;
+        }
+        const seconds = headers['retry-after'] as string;
+        const ms = Number(headers['retry-after-ms']);
+        const base = retryAfterMs ?? spec.retryAfterMs;
+        t.match(seconds, /^[1-9]\d*$/u, code);
+        t.ok(
+          Number.isInteger(ms) && ms >= Math.max(1, Math.floor(base)) && ms <= base + (spec.jitterMs ?? 0) + 2,
+          `${code}: ${base} → ${ms} ms`,
+        );
+        t.ok(Number(seconds) >= ms / 1000 - 0.001 && Number(seconds) <= Math.max(1, ms / 1000 + 1), `${code}: ${ms} ms → ${seconds} s`);
+      },
+    ),
   );
 });
 
