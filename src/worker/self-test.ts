@@ -17,10 +17,14 @@ export async function checkKnownAnswers(runner: BatchRunner, test: SelfTest): Pr
     const got = answer(runner.model.facts, outputs, { tokens: row.tokenIds.length, expected, task: runner.model.task });
     if (!agrees(got, expected)) {
       throw new Error(
-        `self-test ${index} gave ${JSON.stringify(got)}, expected ${JSON.stringify(expected)}: these are not the weights that config.json describes`,
+        `self-test ${index} gave ${show(got)}, expected ${show(expected)}: these are not the weights that config.json describes`,
       );
     }
   }
+}
+
+function show(answer: SelfTestAnswer): string {
+  return JSON.stringify(answer, (_name, value: unknown) => (typeof value === 'number' ? Number(value.toFixed(4)) : value));
 }
 
 function agrees(got: SelfTestAnswer, expected: SelfTestAnswer): boolean {
