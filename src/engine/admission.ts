@@ -15,6 +15,9 @@ export const maxWaitingEntries = 65_536;
 /** English text has about four characters a token; with five, the early estimate rarely refuses what the true count admits. */
 const charsPerToken = 5;
 
+/** Estimated waits are taken to be this much longer: to be refused at once is better than to wait in vain. */
+const caution = 1.15;
+
 /** The work of one request, for `checkDeadline`. */
 export interface Demand {
   readonly model: ServedModel;
@@ -85,7 +88,7 @@ export class Admission {
     const waitMs = this.waitMs(demand);
     if (waitMs > 0) {
       const ownMs = (demand.aloneMs * Math.min(1, model.pace)) / this.#workerCount(model);
-      const lackMs = waitMs + ownMs - (deadlineAt - now);
+      const lackMs = waitMs * caution + ownMs - (deadlineAt - now);
       if (lackMs > 0)
         throw overloaded(`about ${Math.ceil(waitMs)} ms of work wait, which is more than the deadline of this request allows`, lackMs);
     }

@@ -10,9 +10,9 @@ import { type BatchBudgets, nearestFirst, planBatch } from './plan-batch.ts';
 /** Entries that one plan looks at. Longer windows sort better and take longer to sort. */
 const windowSize = 64;
 /** What a batch costs besides its run: two messages and their handling (platform-facts.md O5). */
-const overheadMs = 0.1;
+const overheadMs = 0.05;
 /** Share of a text's lone cost that joining a batch must save: a gain within the noise is not worth waiting for others. */
-const margin = 0.08;
+const margin = 0.1;
 /** What has not been measured during this many batches is tried again. */
 const exploreAfter = 64;
 const maxTrialRows = 4;
@@ -23,6 +23,8 @@ const nearRatio = 1.25;
 
 /** A batch of less than this is not split for workers that are busy now. */
 const splitMs = 4;
+/** Below this cost of a further row over a lone text, a batch takes all it can. */
+const freeRowShare = 0.3;
 
 /** Workers that have a model. */
 export interface WorkerCounts {
@@ -136,15 +138,23 @@ export class Batcher {
     if (window.length <= 1 || !this.#batched) return window.slice(0, 1);
     const lengths = window.map((entry) => entry.length);
     const estimateMs = (rows: number, length: number): number => this.#cost.estimateMs(rows, length);
-    const planned = planBatch(lengths, { ...this.#budgets, maxLoneMs: this.#shareMs(workers), estimateMs, overheadMs, margin });
+    const planned = planBatch(lengths, {
+      ...this.#budgets,
+      maxLoneMs: this.#shareMs(workers, lengths[0] as number),
+      estimateMs,
+      overheadMs,
+      margin,
+    });
     return this.#explore(lengths, planned).map((index) => window[index] as Entry);
   }
 
   /**
    * One worker's share of what waits. All of it in one batch would leave the next free worker with crumbs, and every
    * client of the big batch waiting for its last row; from `splitMs` on, smaller batches cost next to nothing more.
+   * Where rows are nearly free nothing is gained by leaving any.
    */
-  #shareMs(workers: WorkerCounts): number {
+  #shareMs(workers: WorkerCounts, length: number): number {
+    if (this.#cost.rowShare(length) < freeRowShare) return Infinity;
     const { backlogMs } = this;
     return Math.max(backlogMs / Math.max(1, workers.live), Math.min(splitMs, backlogMs / Math.max(1, workers.free)));
   }

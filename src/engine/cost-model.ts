@@ -12,8 +12,11 @@ const unknownRowShare = 1;
 
 /** One measurement moves anything by at most a factor of 2, however wild it is. */
 const maxSurprise = Math.LN2;
-/** Noise only ever makes a run slower, so a slow run is believed half as much as a fast one. */
-const slowTrust = 0.5;
+/**
+ * Noise only ever makes a run slower, so a slow run is believed a fifth as much as a fast one: estimates settle near the
+ * lower quartile of what is measured. A mean would credit batches with the scheduler's delays, which every run pays once.
+ */
+const slowTrust = 0.2;
 /** Share of an error that the speed of the whole machine takes on, where the shape is well known. */
 const machineGain = 0.1;
 /** Measurements of a shape after which half of that share applies: the error of a new shape is its own. */
@@ -79,7 +82,12 @@ export class CostModel {
 
   /** Estimated worker milliseconds of `rows` ≥ 1 texts padded to `length` ≥ 1 tokens. O(1). */
   estimateMs(rows: number, length: number): number {
-    return this.#loneMs(length) * (1 + (rows - 1) * read(this.#rowShare.values, place(length)));
+    return this.#loneMs(length) * (1 + (rows - 1) * this.rowShare(length));
+  }
+
+  /** What another row of this length costs in a batch, in units of a lone text. */
+  rowShare(length: number): number {
+    return read(this.#rowShare.values, place(length));
   }
 
   /** Learns from one real batch that took `ms` in a worker. */
@@ -94,11 +102,11 @@ export class CostModel {
       this.#learn(this.#lone, length, error);
     } else {
       // d log(estimate) / d rowShare, inverted: the step in rowShare that makes up for the error.
-      const factor = 1 + (rows - 1) * read(this.#rowShare.values, place(length));
+      const factor = 1 + (rows - 1) * this.rowShare(length);
       this.#learn(this.#rowShare, length, error, factor / (rows - 1));
     }
     const seen = rows === 1 ? this.#loneSeen : this.#batchSeen;
-    seen[nearestNode(length)] = this.#measurementCount - (Math.abs(error) > unsettledError ? unsettledAge : 0);
+    seen[nearestNode(length)] = this.#measurementCount - (Math.abs(raw) > unsettledError ? unsettledAge : 0);
   }
 
   /** Measurements since a lone text, or a batch, of about this length was last seen, more when that was a surprise; Infinity: never. */
@@ -113,7 +121,7 @@ export class CostModel {
 
   #learn(what: Learned, length: number, error: number, scale = 1): void {
     const at = place(length);
-    const wild = Math.abs(error) > maxSurprise;
+    const wild = Math.abs(error) > (error > 0 ? maxSurprise * slowTrust : maxSurprise);
     for (let side = 0; side < 2; side++) {
       const share = side === 0 ? 1 - at.upperShare : at.upperShare;
       const node = at.lower + side;

@@ -55,8 +55,8 @@ const warmUpShapes = [
   [4, 64],
 ] as const;
 
-function samplesOf(model: string, options: FixtureOptions): CostSample[] {
-  const costMs = options.warmUpMs ?? options.costMs;
+/** What a warm-up measures where runs cost this. */
+export function samplesOf(costMs: FakeExecutorOptions['costMs'], model = 'a@1'): CostSample[] {
   return warmUpShapes.map(([rows, length]) => ({ rows, length, ms: costMs?.(rows, length, model) ?? 1 }));
 }
 
@@ -66,7 +66,8 @@ export function engineFixture(options: FixtureOptions = {}) {
   const metrics = new Metrics({ version: 'test' });
   const models = options.models ?? [fakeModel('a')];
   if (options.loaded !== false)
-    for (const { descriptor } of models) executor.load(loadedModel(descriptor.id, { costSamples: samplesOf(descriptor.id, options) }));
+    for (const { descriptor } of models)
+      executor.load(loadedModel(descriptor.id, { costSamples: samplesOf(options.warmUpMs ?? options.costMs, descriptor.id) }));
   const warnings: object[] = [];
   const logger = { warn: (fields: object, message: string) => void warnings.push({ ...fields, message }) };
   const limits = { ...defaultLimits, ...options.limits };

@@ -90,7 +90,7 @@ t.test('the rough estimate refuses before tokenising, the true count after it', 
   await clock.settle();
   t.equal(code(before), 'overloaded');
   t.equal(tokenizer.callCount, calls);
-  const after = call(textOf(9, 300), { timeoutMs: 750 });
+  const after = call(textOf(9, 300), { timeoutMs: 850 });
   await clock.settle();
   t.equal(tokenizer.callCount, calls + 1);
   t.equal(code(after), 'overloaded', 'two characters a token: far more than it looked');

@@ -1,6 +1,6 @@
 // Run → batch → answer: coalescing, timings, order, windows, and models that must not be batched.
 import t from 'tap';
-import { code, engineFixture, resultOf } from '../../helpers/engine-fixture.ts';
+import { code, engineFixture, resultOf, samplesOf } from '../../helpers/engine-fixture.ts';
 import { fakeModel, fakeTask, loadedModel, textOf } from '../../helpers/fake-model.ts';
 
 /** One worker's cost of a small encoder on short texts: a joining row is cheap. */
@@ -96,7 +96,7 @@ t.test('maxQueueDelayMs holds a short queue back, and no longer', async (t) => {
 
 t.test('a dependent model runs one text at a time and says so once', async (t) => {
   const { call, clock, executor, engine, warnings } = engineFixture({ costMs: cheapRows, loaded: false });
-  executor.load(loadedModel('a@1', { invariance: 'dependent', maxDifference: 0.26 }));
+  executor.load(loadedModel('a@1', { invariance: 'dependent', maxDifference: 0.26, costSamples: samplesOf(cheapRows) }));
   for (let id = 10; id < 16; id++) call(textOf(id, 12));
   await clock.advance(50);
   t.same(
@@ -115,7 +115,7 @@ t.test('?batch=always batches a dependent model', async (t) => {
     loaded: false,
     models: [fakeModel('a', { batchAlways: true })],
   });
-  executor.load(loadedModel('a@1', { invariance: 'dependent', maxDifference: 0.26 }));
+  executor.load(loadedModel('a@1', { invariance: 'dependent', maxDifference: 0.26, costSamples: samplesOf(cheapRows) }));
   for (let id = 10; id < 16; id++) call(textOf(id, 12));
   await clock.advance(50);
   t.same(
