@@ -1,0 +1,152 @@
+// The life of a real process: loading, ready, reload, drain, end (R15). Fake sessions, real sockets, real workers.
+import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { onnxWithExternalData, writeModelDirectory } from '../helpers/model-directory.ts';
+import { Service } from '../helpers/service.ts';
+
+t.setTimeout(600_000);
+const guard = { timeout: 90_000 };
+
+/** Runs of 100 ms a text, whatever the batch: 50 texts are five seconds of work. */
+const slow = { config: { glossa: { fake: { rowMs: 100 } } } };
+
+function settings(directory: string, more: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
+  return { GLOSSA_DEVICE: 'fake', GLOSSA_WORKERS: '1', GLOSSA_MODELS: `m=${directory}`, ...more };
+}
+
+function modelDirectory(t: Test, options = {}): string {
+  return writeModelDirectory(join(t.testdir({}), 'm'), options);
+}
+
+/** Resolves once the service has that many unanswered requests; rejects when they end before. */
+async function untilInFlight(service: Service, count: number, answers: Promise<unknown>): Promise<void> {
+  let ended = false;
+  const end = (): void => {
+    ended = true;
+  };
+  answers.then(end, end);
+  while (!ended) if (((await service.metrics()).get('glossa_in_flight{model="m"}') ?? 0) >= count) return;
+  throw new Error(`there never were ${count} requests in flight`);
+}
+
+for (const isolation of ['thread', 'process'] as const) {
+  t.test(`SIGTERM with 50 requests in flight: none fails, exit code 0 (${isolation})`, guard, async (t) => {
+    const service = await Service.start(t, settings(modelDirectory(t, slow), { GLOSSA_ISOLATION: isolation }));
+    const answers = Promise.allSettled(Array.from({ length: 50 }, () => service.post('/classify', { inputs: 'good film' })));
+    await untilInFlight(service, 50, answers);
+    service.signal('SIGTERM');
+    await service.logged('draining');
+    for (const answer of await answers) {
+      t.equal(answer.status, 'fulfilled');
+      if (answer.status === 'fulfilled') {
+        t.equal(answer.value.status, 200);
+        t.equal(answer.value.headers.connection, 'close');
+      }
+    }
+    t.same(await service.exit, { code: 0, signal: null });
+  });
+}
+
+t.test('until the models are loaded probes and clients are told so', guard, async (t) => {
+  const directory = modelDirectory(t, { config: { glossa: { fake: { fixedMs: 200 } } } });
+  const service = new Service(t, settings(directory));
+  await service.logged('listening');
+  for (const path of ['/startupz', '/readyz']) t.equal((await service.get(path)).status, 503, path);
+  t.equal((await service.get('/livez')).status, 200);
+  const early = await service.post('/classify', { inputs: 'good' });
+  t.match(early, { status: 503, body: { code: 'model_loading' } });
+  t.ok(Number(early.headers['retry-after']) >= 1);
+  await service.logged('ready');
+  for (const path of ['/startupz', '/readyz']) t.equal((await service.get(path)).status, 200, path);
+  t.equal((await service.post('/classify', { inputs: 'good' })).status, 200);
+  t.same(await service.stop(), { code: 0, signal: null });
+});
+
+t.test('SIGTERM while the models load ends the start', guard, async (t) => {
+  const directory = modelDirectory(t, { config: { glossa: { fake: { fixedMs: 200 } } } });
+  const service = new Service(t, settings(directory));
+  await service.logged('listening');
+  t.same(await service.stop(), { code: 0, signal: null });
+  t.notOk(service.lines.some((line) => line.level === 'fatal' || line.level === 'error'), service.output());
+});
+
+t.test('during the drain delay requests are served and /readyz fails', guard, async (t) => {
+  const service = await Service.start(t, settings(modelDirectory(t), { GLOSSA_DRAIN_DELAY_MS: '1500' }));
+  service.signal('SIGINT');
+  await service.logged('draining');
+  t.match(await service.get('/readyz'), { status: 503, body: { reasons: ['draining'] } });
+  t.equal((await service.get('/livez')).status, 200);
+  t.match(await service.post('/classify', { inputs: 'good' }), { status: 200, headers: { connection: 'close' } });
+  t.same(await service.exit, { code: 0, signal: null });
+});
+
+for (const [name, act] of [
+  ['a second signal ends the process', (service: Service) => service.signal('SIGTERM')],
+  ['a run that outlasts the drain deadline is ended with the process', () => undefined],
+] as const) {
+  t.test(`${name}, and never by an abort`, guard, async (t) => {
+    const faults = JSON.stringify({ hangOnTokenIds: [8], hangMs: 60_000 });
+    const drain = name.startsWith('a run') ? '500' : '60000';
+    const service = await Service.start(t, settings(modelDirectory(t), { GLOSSA_TEST_FAULTS: faults, GLOSSA_DRAIN_TIMEOUT_MS: drain }));
+    const hanging = service.post('/classify', { inputs: 'hang' }).catch((error: unknown) => error);
+    await untilInFlight(service, 1, hanging);
+    service.signal('SIGTERM');
+    await service.logged('draining');
+    act(service);
+    t.same(await service.exit, { code: null, signal: 'SIGKILL' });
+    await hanging;
+  });
+}
+
+t.test('SIGHUP serves what the directory holds now, with no request failed', guard, async (t) => {
+  const directory = modelDirectory(t);
+  const service = await Service.start(t, settings(directory, { GLOSSA_WORKERS: '2' }));
+  const revision = async (): Promise<string> => (await service.get('/models/m')).body.revision as string;
+  const before = await revision();
+  let reloaded = false;
+  const statuses = new Map<string, number>();
+  const client = async (): Promise<void> => {
+    while (!reloaded) {
+      const { status, body } = await service.post('/classify', { inputs: 'good film' });
+      const key = `${status} ${body.results?.[0]?.labels?.length}`;
+      statuses.set(key, (statuses.get(key) ?? 0) + 1);
+    }
+  };
+  const clients = Array.from({ length: 8 }, client);
+  const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as object;
+  writeFileSync(join(directory, 'config.json'), JSON.stringify({ ...config, id2label: { 0: 'A', 1: 'B', 2: 'C' } }));
+  service.signal('SIGHUP');
+  await service.logged('reloaded');
+  reloaded = true;
+  await Promise.all(clients);
+  t.same([...statuses.keys()].filter((key) => !/^200 [23]$/u.test(key)), []);
+  t.not(await revision(), before);
+  t.equal((await service.post('/classify', { inputs: 'good' })).body.results[0].labels.length, 3);
+
+  const now = await revision();
+  writeFileSync(join(directory, 'config.json'), '{');
+  service.signal('SIGHUP');
+  const line = await service.logged('reload failed: the models from before are still served');
+  t.match(line, { level: 'error', problems: [/^model m: config\.json/u] });
+  t.equal(await revision(), now);
+  t.equal((await service.post('/classify', { inputs: 'good' })).status, 200);
+  t.same(await service.stop(), { code: 0, signal: null });
+});
+
+t.test('a link to a directory is followed anew at each reload', guard, async (t) => {
+  const root = t.testdir({});
+  for (const name of ['first', 'late']) writeModelDirectory(join(root, name));
+  const link = join(root, 'm');
+  symlinkSync('first', link);
+  const graph = onnxWithExternalData();
+  const service = await Service.start(t, settings(link));
+  const { revision } = (await service.get('/models/m')).body as { revision: string };
+  writeModelDirectory(join(root, 'late'), { config: { id2label: { 0: 'A', 1: 'B' } }, files: { 'onnx/model.onnx': graph } });
+  rmSync(link);
+  symlinkSync('late', link);
+  service.signal('SIGHUP');
+  await service.logged('reloaded');
+  t.not((await service.get('/models/m')).body.revision, revision, 'a link that points elsewhere is another directory');
+  t.same(await service.stop(), { code: 0, signal: null });
+});
