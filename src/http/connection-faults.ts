@@ -1,7 +1,7 @@
 // Answers for connections whose bytes are no request: broken HTTP, oversize headers, too slow. Main thread.
 // Writes problem bodies to the raw socket, as Node has no response object for them.
 import { randomUUID } from 'node:crypto';
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type ErrorCode, ServiceError } from '../errors.ts';
 import type { Metrics } from '../observability/metrics.ts';
@@ -41,6 +41,19 @@ export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex, 
   } else {
     answerAndEnd(socket, fault);
   }
+}
+
+/**
+ * Cases that Node answers itself with an empty body, or not at all: CONNECT is refused with a problem, and an `Expect`
+ * other than 100-continue is ignored (RFC 9110 lets a server do so).
+ */
+export function answerOddRequests(server: Server): void {
+  server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
+    answerAndEnd(socket, new ServiceError('method_not_allowed', 'CONNECT is not served here: this is no proxy.'));
+  });
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    server.emit('request', request, response);
+  });
 }
 
 function answerAndEnd(socket: Duplex, fault: ServiceError): void {

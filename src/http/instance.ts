@@ -7,12 +7,12 @@ import Fastify, {
   type FastifyRequest,
   type FastifyServerOptions,
 } from 'fastify';
-import type { ServiceError } from '../errors.ts';
+import { ServiceError } from '../errors.ts';
 import { AccessLog } from '../observability/access-log.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import { readBody } from './body-reader.ts';
-import { answerClientError } from './connection-faults.ts';
+import { answerClientError, answerOddRequests } from './connection-faults.ts';
 import { Exchange, requestIdOf, type ExchangeSinks } from './exchange.ts';
 import { parseJson } from './json-parser.ts';
 import { asServiceError, problemAnswer, problemContentType } from './problem.ts';
@@ -67,7 +67,13 @@ export function createInstance(options: InstanceOptions): FastifyInstance {
     genReqId: requestIdOf,
     bodyLimit: limits.maxBodyBytes,
     requestTimeout: timeouts.requestMs,
-    http: { headersTimeout: timeouts.headersMs, connectionsCheckingInterval: timeouts.checkMs, maxHeaderSize: maxHeaderBytes },
+    http: {
+      headersTimeout: timeouts.headersMs,
+      connectionsCheckingInterval: timeouts.checkMs,
+      maxHeaderSize: maxHeaderBytes,
+      // Node's own answer to a request without Host has no body; `checkHost` gives one.
+      requireHostHeader: false,
+    },
     routerOptions: { maxParamLength: 128 },
     return503OnClosing: false,
     schemaController,
@@ -78,11 +84,13 @@ export function createInstance(options: InstanceOptions): FastifyInstance {
       sendProblem(asServiceError(error), request, reply);
     },
   });
+  answerOddRequests(server.server);
   server.server.maxConnections = limits.maxConnections;
   const routes = new RouteTable(server);
   server.decorateRequest('exchange');
   server.addHook('onRequest', (request, reply, done) => {
     beginExchange(request, reply, sinks);
+    checkHost(request);
     done();
   });
   closeConnectionsWhileDraining(server, lifecycle);
@@ -113,6 +121,13 @@ function beginExchange(request: FastifyRequest, reply: FastifyReply, sinks: Exch
   request.exchange = new Exchange(request, reply, sinks);
   reply.header('x-request-id', request.id);
   reply.header('x-content-type-options', 'nosniff');
+}
+
+/** @throws ServiceError invalid_request: HTTP/1.1 requires the header (RFC 9112, section 3.2) */
+function checkHost({ raw }: FastifyRequest): void {
+  if (raw.headers.host === undefined && raw.httpVersionMinor === 1) {
+    throw new ServiceError('invalid_request', 'The request has no Host header; HTTP/1.1 requires one.');
+  }
 }
 
 /** Answers an error as a problem body; a client that has gone gets nothing. */

@@ -286,7 +286,7 @@ t.test('garbage behind a whole request does not take its answer', async (t) => {
 });
 
 t.test('slow senders are told so', async (t) => {
-  const running = await startServers(t, { timeouts: { headersMs: 50, requestMs: 100, checkMs: 20 } });
+  const running = await startServers(t, { timeouts: { headersMs: 2000, requestMs: 3000, checkMs: 50 } });
   await refused(t as Tap, running, 'GET /models HTTP/1.1\r\nhost: a\r\n', { status: 408, code: 'request_timeout' });
   await refused(t as Tap, running, postBytes('/classify', good).subarray(0, -3), { status: 408, code: 'request_timeout' });
   const page = await running.metrics.page();
