@@ -65,6 +65,8 @@ export class BatchRunner {
     if (outcome.results.length !== rows) throw new Error(`A batch of ${rows} rows gave ${outcome.results.length} results. This is a bug.`);
     const { inferenceMs, workerMs } = outcome.durations;
     model.batcher.cost.update(rows, paddedLength, workerMs);
+    model.hasAnswered = true;
+    this.#absolve(model, model.unexplainedDeathCount);
     let tokens = 0;
     for (let index = 0; index < rows; index++) {
       const entry = entries[index] as Entry;
@@ -85,6 +87,7 @@ export class BatchRunner {
     if (executor.failure(model.id) !== undefined) {
       failAll(wanted, model.failedError(error));
     } else if (error.code === 'worker_crashed') {
+      model.unexplainedDeathCount++;
       const decision = afterDeath(wanted, error, endedFromOutside(error));
       for (const { entry, quarantine } of decision.failed) if (quarantine) this.#quarantine(model, entry);
       this.#apply(model, decision);
@@ -95,11 +98,19 @@ export class BatchRunner {
     }
   }
 
-  /** Refuses the entry's input for a while, and clears the model of the deaths that this input caused. */
+  /** Refuses the entry's input for a while, and clears a model that can answer of the deaths that this input caused. */
   #quarantine(model: ServedModel, entry: Entry): void {
-    const { executor, quarantine } = this.#options;
-    quarantine.add(model.id, entry.encoding);
-    for (let death = 0; death < entry.deathCount; death++) executor.absolveDeath?.(model.id);
+    this.#options.quarantine.add(model.id, entry.encoding);
+    if (model.hasAnswered) this.#absolve(model, Math.min(entry.deathCount, model.unexplainedDeathCount));
+  }
+
+  /**
+   * Takes deaths back from the model's account. A model that answers after a death did not cause it: an input did, or
+   * somebody outside. One whose workers die without an answer in between is failed by the executor.
+   */
+  #absolve(model: ServedModel, count: number): void {
+    for (let death = 0; death < count; death++) this.#options.executor.absolveDeath?.(model.id);
+    model.unexplainedDeathCount -= count;
   }
 
   #apply(model: ServedModel, decision: FailureDecision): void {

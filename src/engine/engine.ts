@@ -63,7 +63,10 @@ export class Engine implements InferenceEngine {
       if (this.#draining) throw new ServiceError('shutting_down', 'The service is shutting down.', { retryAfterMs: 1000 });
       const model = this.#models.resolve(task, options.model);
       this.#models.checkServing(model);
-      if (options.signal.aborted) throw new ServiceError('client_closed', 'The client closed the connection.');
+      if (options.signal.aborted) {
+        this.#metrics.cancelled('tokenizing');
+        throw new ServiceError('client_closed', 'The client closed the connection.');
+      }
       inputs = task.toInputs(body, model.descriptor.facts);
       checkInputs(task, inputs, this.#limits);
       this.#checkDeadline(model, options, roughMs(model, inputs, task.windowed), inputs.length);

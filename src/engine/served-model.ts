@@ -58,6 +58,10 @@ export class ServedModel {
   runningBatchCount = 0;
   /** Estimated lone milliseconds of the entries that run now. */
   runningMs = 0;
+  /** A batch of it has been answered. */
+  hasAnswered = false;
+  /** Deaths of workers during its runs that neither a poison input nor a later answer explains. */
+  unexplainedDeathCount = 0;
   /** Real elapsed over estimated lone milliseconds: what batching gains and what a busy machine loses. */
   pace = 1;
 

@@ -92,7 +92,7 @@ t.test('a worker that dies costs nobody anything when no input reproduces it', a
     again.every((run) => run.rows.length === 1),
     'and alone',
   );
-  t.same(executor.absolved, []);
+  t.same(executor.absolved, ['a@1'], 'nor the model, once it has answered');
 });
 
 t.test('an input that kills two workers is poison, then refused without touching a worker for 10 minutes', async (t) => {
@@ -124,6 +124,14 @@ t.test('an input that kills two workers is poison, then refused without touching
   await clock.settle();
   t.equal(code(later), 'open', 'tried again after 10 minutes');
   await clock.advance(2000);
+});
+
+t.test('a model that never answers is not cleared of its deaths', async (t) => {
+  const { call, clock, executor } = engineFixture({ costMs, workerCount: 2, end: () => 'crash' });
+  const pending = burst(3).map((id) => call(textOf(id, 12)));
+  await clock.advance(5000);
+  t.same(pending.map(code), ['poison_input', 'poison_input', 'poison_input']);
+  t.same(executor.absolved, []);
 });
 
 t.test('two losses to signals from outside are worker_crashed, and nothing is refused afterwards', async (t) => {
