@@ -1,7 +1,7 @@
 // One file of the hub: resumed where an earlier attempt stopped, checked, and renamed when it is whole. Main thread.
 import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -46,7 +46,14 @@ async function attemptFile(file: RemoteFile, part: string, client: HubClient, ur
   if (have < file.sizeBytes) {
     const response = await client.get(url, have > 0 ? { range: `bytes=${have}-` } : {});
     const resumed = response.statusCode === 206 && response.headers['content-range']?.startsWith(`bytes ${have}-`) === true;
-    await pipeline(response, createWriteStream(part, { flags: resumed ? 'a' : 'w', flush: true }));
+    const handle = await open(part, resumed ? 'a' : 'w');
+    try {
+      // Chunk by chunk, so that what came before a connection broke is kept.
+      for await (const chunk of response) await handle.write(chunk as Buffer);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
   }
   const size = await sizeOf(part);
   if (size < file.sizeBytes) throw new Error(`only ${size} of ${file.sizeBytes} bytes came`);
