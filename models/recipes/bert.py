@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 #: from this length on the fused attention kernel wins
-FUSED_FROM = 192
+FUSED_FROM = 64
 
 
 class Layer(nn.Module):

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,10 @@ class Example:
 
 @dataclass
 class Settings:
+    """``end``: the share of lr that the linear decay ends at. ``average``: decay of the running
+    average of the weights, which is what is scored and kept (0: none); with it a run that ends
+    early is nearly as good as one whose rate has decayed."""
+
     lr: float
     batch: int = 16
     decay: float = 0.01
@@ -46,6 +51,8 @@ class Settings:
     seed: int = 20
     smoothing: float = 0.0
     head_lr: float | None = None
+    end: float = 0.0
+    average: float = 0.0
 
 
 @dataclass
@@ -155,11 +162,15 @@ def train(
     total = sum(counts)
     warm = max(1, math.ceil(settings.warmup * total))
     opt = optimiser(model, settings)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        opt, lambda s: min((s + 1) / warm, max(0.0, (total - s) / max(1, total - warm)))
-    )
+
+    def rate(step: int) -> float:
+        left = max(0.0, (total - step) / max(1, total - warm))
+        return min((step + 1) / warm, settings.end + (1.0 - settings.end) * left)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(opt, rate)
     loss_of = nn.CrossEntropyLoss(ignore_index=IGNORED, label_smoothing=settings.smoothing)
     state, best, path = State(), trainable(model), work / "state.pt"
+    mean_weights = trainable(model)
     if path.is_file():
         saved = torch.load(path, weights_only=True)
         if saved["total"] != total:
@@ -168,6 +179,7 @@ def train(
         opt.load_state_dict(saved["optimiser"])
         schedule.load_state_dict(saved["schedule"])
         state, best = State(**saved["state"]), saved["best"]
+        mean_weights = saved.get("average") or trainable(model)
         log.info("resumed after epoch %d", state.epoch)
     while state.epoch < len(plan) and state.epoch - state.best_epoch <= settings.patience:
         torch.manual_seed(settings.seed * 1000 + state.epoch)
@@ -184,12 +196,15 @@ def train(
             opt.step()
             schedule.step()
             state.step += 1
+            blend(mean_weights, model, settings.average, state.step)
             losses.append(loss.item())
             tokens += ids.numel()
             if len(losses) % 100 == 0:
                 speed = tokens / (time.monotonic() - began)
                 recent = sum(losses[-100:]) / 100
                 log.info("step %d/%d loss %.4f %.0f tokens/s", state.step, total, recent, speed)
+        current = trainable(model)
+        model.load_state_dict(mean_weights, strict=False)
         found = score(model)
         mean = sum(losses) / len(losses)
         seconds = time.monotonic() - began
@@ -197,13 +212,24 @@ def train(
         log.info("epoch %d: %s", state.epoch + 1, json.dumps(state.history[-1]))
         if found["score"] > state.best:
             state.best, state.best_epoch, best = found["score"], state.epoch, trainable(model)
+        model.load_state_dict(current, strict=False)
         state.epoch += 1
-        save(path, model, opt, schedule, state, best, total)
+        more = {"best": best, "average": mean_weights, "total": total}
+        save(path, model, opt, schedule, state, more)
     model.load_state_dict(best, strict=False)
     return state
 
 
-def save(path, model, opt, schedule, state: State, best: dict[str, Tensor], total: int) -> None:
+def blend(mean: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
+    """Move the running average towards the weights; early steps count more."""
+    share = 1.0 - min(decay, step / (step + 10.0))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in mean:
+                mean[name].lerp_(parameter, share)
+
+
+def save(path, model, opt, schedule, state: State, more: dict[str, Any]) -> None:
     """Write by rename, so that a cut leaves the epoch before."""
     part = path.with_name(path.name + ".part")
     torch.save(
@@ -212,8 +238,7 @@ def save(path, model, opt, schedule, state: State, best: dict[str, Tensor], tota
             "optimiser": opt.state_dict(),
             "schedule": schedule.state_dict(),
             "state": vars(state),
-            "best": best,
-            "total": total,
+            **more,
         },
         part,
     )

@@ -14,12 +14,13 @@ from .base import WORK, base_directory
 from .bert import Bert, from_base
 from .loop import Example, Settings, State, predict, setup, train
 from .measures import f1, span_counts
-from .ner_data import LABELS, Encoded, Sentence, development, encode, training, vary
+from .ner_data import EWT_SIZE, LABELS, Encoded, Sentence, development, encode, training, vary
 
 log = logging.getLogger("recipes")
 SEED = 20
+#: full epochs; a shorter one follows, with less of the largest corpus
 EPOCHS = 2
-SETTINGS = Settings(lr=1e-4, batch=16, patience=2, seed=SEED, head_lr=5e-4)
+SETTINGS = Settings(lr=1e-4, batch=16, patience=2, seed=SEED, head_lr=5e-4, average=0.99)
 
 
 def tokenizer() -> Tokenizer:
@@ -59,6 +60,8 @@ def run(work: Path, cased: bool, epochs: int, limit: int | None = None) -> tuple
     if limit:
         sentences = random.Random(SEED).sample(sentences, limit)
     examples = [encode(cutter, s, cased).example for s in sentences]
+    # in the order of training(): EWT is the largest corpus and comes first
+    ewt, others = examples[:EWT_SIZE], examples[EWT_SIZE:]
     dev = {n: s for n, s in development().items() if not n.startswith("wnut")}
     encoded = {n: [encode(cutter, s, cased) for s in part] for n, part in dev.items()}
     log.info("ner: %d examples, case features %s", len(examples), cased)
@@ -73,8 +76,13 @@ def run(work: Path, cased: bool, epochs: int, limit: int | None = None) -> tuple
             found[name] = f1(counts_of(logits, part, encoded[name]))
         return {"score": sum(found.values()) / len(found), **found}
 
+    def last(rng: random.Random) -> list[Example]:
+        share = (rng.sample(ewt, len(ewt) // 3), rng.sample(others, len(others) * 2 // 3))
+        return vary([*share[0], *share[1]], rng)
+
     model = build(cased)
-    return model, train(model, [draw] * epochs, score, SETTINGS, work)
+    plan = [draw] * epochs if limit else [*[draw] * epochs, last]
+    return model, train(model, plan, score, SETTINGS, work)
 
 
 def compare_case(limit: int = 4000, epochs: int = 1) -> dict[str, float]:

@@ -87,11 +87,11 @@ def ship(work: Path, out: Path, provisional: bool) -> None:
     hf = export(model, LABELS, work / "hf", {"classifier_pooling": POOLING}, MODEL_MAX)
     chosen = features(calibration(cutter))
     convert_directory(hf, out, chosen, forms=(), report=work / "forms")
-    listing = errors(model, cutter)
-    (work / "dev-errors.txt").write_text("\n".join(listing) + "\n", encoding="utf-8")
-    print("\n".join(["dev errors:", *listing]))
     metrics = {"seed": SEED, "history": state.history, "best_epoch": state.best_epoch + 1}
     if not provisional:
+        listing = errors(model, cutter)
+        (work / "dev-errors.txt").write_text("\n".join(listing) + "\n", encoding="utf-8")
+        print("\n".join(["dev errors:", *listing]))
         metrics["tests"] = measure(model, out)
     write_json(work / "metrics.json", metrics)
     write_golden(hf, out)

@@ -14,13 +14,12 @@ from .loop import Example
 LABELS = ["negative", "positive"]
 RT_HELD_OUT = 700
 RT_DEV = 300
-#: longest training input of the last passes; nine of ten IMDb reviews fit, and the mean over the
-#: tokens carries on to the 512 that the server runs
-MAX_LENGTH = 320
-#: in the first pass the middle of a review is left out, for speed
-SHORTENED = 192
+#: tokens of a review in the first and the second pass, half from its begin and half from its
+#: end; the mean over the tokens carries on to the 512 that the server runs
+SHORTENED = 144
+LONGER = 224
 #: of each long document only its end is used: that is where reviewers conclude
-TAIL = 160
+TAIL = 112
 
 
 @dataclass
@@ -83,33 +82,34 @@ def load(tokenizer: Tokenizer, seed: int) -> Sets:
         rt=make(rt(seed)[0], 96),
         product=make(rows("sentiment/product_reviews.train"), 96),
         pros_cons=make([r for r in rows("sentiment/pros_cons.train") if clean(r)], 48),
-        reviews=make([r for n in names for r in rows(f"sentiment/{n}")], MAX_LENGTH),
+        reviews=make([r for n in names for r in rows(f"sentiment/{n}")], 512),
         documents=make(rows("sentiment/movie_reviews.all"), TAIL, tail=True),
     )
 
 
-def plan(sets: Sets) -> list[Callable[[random.Random], list[Example]]]:
-    """Short opinions first (many labels for few tokens), then long reviews with some short.
+Plan = list[Callable[[random.Random], list[Example]]]
 
-    Segments are small so that a cut run loses little: each long segment is a random half
-    of the reviews, and each pair of them covers all; the first pair also has the documents.
+
+def plan(sets: Sets) -> Plan:
+    """Some short opinions, then two passes over the reviews; the first also has the documents.
+
+    Segments are small so that a cut run loses little: each is a random quarter of the reviews,
+    and each four of them cover all. The second pass keeps more of each review.
     """
 
-    def some(part: list[Example], share: float, rng: random.Random) -> list[Example]:
-        return rng.sample(part, round(len(part) * share))
-
     def short(rng: random.Random) -> list[Example]:
-        return sets.rt + sets.product + rng.sample(sets.pros_cons, min(8000, len(sets.pros_cons)))
+        parts = ((sets.rt, 2), (sets.product, 3), (sets.pros_cons, 40))
+        return [e for part, n in parts for e in rng.sample(part, len(part) // n)]
 
-    def long(half: int, turn: int, documents: bool) -> Callable[[random.Random], list[Example]]:
+    def segment(quarter: int, turn: int) -> Callable[[random.Random], list[Example]]:
         def draw(rng: random.Random) -> list[Example]:
             order = random.Random(turn).sample(range(len(sets.reviews)), len(sets.reviews))
-            found = [sets.reviews[i] for i in order[half::2]]
-            if documents:
-                found = [shorten(e, SHORTENED) for e in found] + sets.documents[half::2]
-            return found + some(sets.rt, 0.2, rng) + some(sets.product, 0.1, rng)
+            longest = LONGER if turn else SHORTENED
+            found = [shorten(sets.reviews[i], longest) for i in order[quarter::4]]
+            if turn == 0:
+                found += sets.documents[quarter::4]
+            return found + rng.sample(sets.rt, len(sets.rt) // 30)
 
         return draw
 
-    first = [long(h, 0, True) for h in (0, 1)]
-    return [short, *first, *(long(h, t, False) for t in (1,) for h in (0, 1))]
+    return [short, *(segment(q, turn) for turn in (0, 1) for q in range(4))]

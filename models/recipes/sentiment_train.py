@@ -18,9 +18,9 @@ from .sentiment_data import LABELS, development, encode, load, plan
 log = logging.getLogger("recipes")
 SEED = 20
 POOLING = "mean"
-#: the two lowest layers hold little of sentiment; leaving them saves a fifth of the time
-FROZEN = 2
-SETTINGS = Settings(lr=6e-5, batch=16, patience=9, seed=SEED, head_lr=5e-4)
+#: the lower half holds little of sentiment; leaving it as it is saves a third of the time
+FROZEN = 3
+SETTINGS = Settings(lr=8e-5, batch=16, patience=9, seed=SEED, head_lr=4e-4, average=0.98)
 
 
 def build() -> Bert:
@@ -28,12 +28,14 @@ def build() -> Bert:
 
 
 def run(work: Path) -> tuple[Bert, State]:
-    """Train in the work folder; the score is the mean accuracy of the three dev sets."""
+    """Train in the work folder; the score is the mean accuracy of the three dev sets, of which
+    every second text is used (they take long beside such short segments).
+    """
     setup(work)
     torch.manual_seed(SEED)
     cutter = tokenizer()
     sets = load(cutter, SEED)
-    dev = {n: [encode(cutter, r) for r in part] for n, part in development(SEED).items()}
+    dev = {n: [encode(cutter, r) for r in part[::2]] for n, part in development(SEED).items()}
     log.info("sentiment: %s", {n: len(part) for n, part in vars(sets).items()})
 
     def score(model: Bert) -> dict[str, float]:

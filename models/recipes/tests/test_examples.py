@@ -67,8 +67,9 @@ def test_natural_spacing_keeps_every_word_findable() -> None:
 
 
 def test_tag_schemes() -> None:
-    row = {"tokens": list("abcd"), "tags": ["B-person", "B-group", "B-product", "I-corporation"]}
-    assert wnut(row).tags == ["B-PER", "?", "O", "I-ORG"]
+    tags = ["B-person", "B-group", "B-product", "I-corporation", "O", "B-person"]
+    row = {"tokens": ["a", "b", "c", "d", "@e", "@f"], "tags": tags}
+    assert wnut(row).tags == ["B-PER", "?", "O", "I-ORG", "?", "B-PER"]
     assert plain({"tokens": ["a", "b"], "tags": ["B-MISC", "B-ORG"]}).tags == ["O", "B-ORG"]
 
 
@@ -104,15 +105,16 @@ def test_weak_rows_are_cleaned() -> None:
     assert [clean({"text": t}) for t in texts] == [False, False, False, True]
 
 
-def test_plan_covers_the_reviews_in_each_pair() -> None:
+def test_plan_covers_the_reviews_in_each_four_segments() -> None:
     def some(kind: int, count: int) -> list[Example]:
         return [Example([1, kind, i, 2], [0] * 4, i % 2) for i in range(count)]
 
-    sets = Sets(some(1, 20), some(2, 20), some(3, 20), some(4, 21), some(5, 10))
+    sets = Sets(some(1, 60), some(2, 20), some(3, 40), some(4, 21), some(5, 10))
     rng = random.Random(1)
     epochs = [draw(rng) for draw in plan(sets)]
-    for i in range(1, len(epochs), 2):
-        found = [e.ids[2] for part in epochs[i : i + 2] for e in part if e.ids[1] == 4]
+    assert {e.ids[1] for e in epochs[0]} == {1, 2, 3}
+    for i in range(1, len(epochs), 4):
+        found = [e.ids[2] for part in epochs[i : i + 4] for e in part if e.ids[1] == 4]
         assert sorted(found) == list(range(21))
 
 
