@@ -68,7 +68,10 @@ t.test('SIGTERM while the models load ends the start', guard, async (t) => {
   const service = new Service(t, settings(directory));
   await service.logged('listening');
   t.same(await service.stop(), { code: 0, signal: null });
-  t.notOk(service.lines.some((line) => line.level === 'fatal' || line.level === 'error'), service.output());
+  t.notOk(
+    service.lines.some((line) => line.level === 'fatal' || line.level === 'error'),
+    service.output(),
+  );
 });
 
 t.test('during the drain delay requests are served and /readyz fails', guard, async (t) => {
@@ -120,7 +123,10 @@ t.test('SIGHUP serves what the directory holds now, with no request failed', gua
   await service.logged('reloaded');
   reloaded = true;
   await Promise.all(clients);
-  t.same([...statuses.keys()].filter((key) => !/^200 [23]$/u.test(key)), []);
+  t.same(
+    [...statuses.keys()].filter((key) => !/^200 [23]$/u.test(key)),
+    [],
+  );
   t.not(await revision(), before);
   t.equal((await service.post('/classify', { inputs: 'good' })).body.results[0].labels.length, 3);
 
