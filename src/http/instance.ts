@@ -17,6 +17,7 @@ import { Exchange, requestIdOf, type ExchangeSinks } from './exchange.ts';
 import { parseJson } from './json-parser.ts';
 import { asServiceError, problemAnswer, problemContentType } from './problem.ts';
 import { RouteTable } from './route-table.ts';
+import { checkTrustedProxies } from './trusted-proxies.ts';
 
 export interface HttpLimits {
   readonly maxBodyBytes: number;
@@ -58,9 +59,9 @@ const maxJsonDepth = 8;
 /** Request line and headers together. */
 const maxHeaderBytes = 8192;
 
-/** An instance without routes. */
+/** An instance without routes. @throws StartupError 78 when a trusted proxy is no address */
 export function createInstance(options: InstanceOptions): FastifyInstance {
-  const { metrics, limits, logger, lifecycle, timeouts = receiveTimeouts } = options;
+  const { metrics, limits, logger, lifecycle, timeouts = receiveTimeouts, trustProxy = [] } = options;
   const sinks: ExchangeSinks = { metrics, accessLog: new AccessLog(logger) };
   const server = Fastify({
     logger: false,
@@ -77,7 +78,7 @@ export function createInstance(options: InstanceOptions): FastifyInstance {
     routerOptions: { maxParamLength: 128 },
     return503OnClosing: false,
     schemaController,
-    ...(options.trustProxy === undefined || options.trustProxy.length === 0 ? {} : { trustProxy: [...options.trustProxy] }),
+    trustProxy: trustProxy.length === 0 ? false : checkTrustedProxies(trustProxy),
     clientErrorHandler: (error, socket) => answerClientError(error, socket, metrics),
     frameworkErrors: (error, request, reply) => {
       beginExchange(request, reply, sinks);
