@@ -8,7 +8,9 @@ type JsonSchema = Readonly<Record<string, unknown>>;
 /** Schemas that an enclosing object need not have. */
 const optional = new WeakSet<object>();
 
-const simple = (type: string) => (options?: JsonSchema): JsonSchema => ({ type, ...options });
+const simple =
+  (type: string) =>
+  (options?: JsonSchema): JsonSchema => ({ type, ...options });
 
 const builders: Record<Names, (...parts: never[]) => JsonSchema> = {
   Array: (items: JsonSchema, options?: JsonSchema) => ({ type: 'array', items, ...options }),
