@@ -14,7 +14,7 @@ const unknownRowShare = 1;
 const maxSurprise = Math.LN2;
 /**
  * Noise only ever makes a run slower, so a slow run is believed a fifth as much as a fast one: estimates settle near the
- * lower quartile of what is measured. A mean would credit batches with the scheduler's delays, which every run pays once.
+ * lower quartile of what is measured (a shape hardly seen yet believes what it sees). A mean would credit batches with the scheduler's delays, which every run pays once.
  */
 const slowTrust = 0.2;
 /** Share of an error that the speed of the whole machine takes on, where the shape is well known. */
@@ -95,8 +95,8 @@ export class CostModel {
     if (!(ms > 0) || !Number.isFinite(ms)) return;
     this.#measurementCount++;
     const raw = Math.log(ms / this.estimateMs(rows, length));
-    const error = raw > 0 ? raw * slowTrust : raw;
     const evidence = read((rows === 1 ? this.#lone : this.#rowShare).evidence, place(length));
+    const error = raw > 0 ? raw * Math.max(slowTrust, 1 / (1 + evidence / 4)) : raw;
     this.#machine += ((machineGain * evidence) / (evidence + knownAfter)) * clip(error);
     if (rows === 1) {
       this.#learn(this.#lone, length, error);
@@ -121,7 +121,7 @@ export class CostModel {
 
   #learn(what: Learned, length: number, error: number, scale = 1): void {
     const at = place(length);
-    const wild = Math.abs(error) > (error > 0 ? maxSurprise * slowTrust : maxSurprise);
+    const wild = error > maxSurprise * slowTrust || error < -maxSurprise;
     for (let side = 0; side < 2; side++) {
       const share = side === 0 ? 1 - at.upperShare : at.upperShare;
       const node = at.lower + side;

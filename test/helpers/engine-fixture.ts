@@ -55,6 +55,9 @@ const warmUpShapes = [
   [4, 64],
 ] as const;
 
+/** Real signals cost a test of thousands of requests most of its time. */
+const neverAborted = { aborted: false, addEventListener: () => {}, removeEventListener: () => {} } as unknown as AbortSignal;
+
 /** What a warm-up measures where runs cost this. */
 export function samplesOf(costMs: FakeExecutorOptions['costMs'], model = 'a@1'): CostSample[] {
   return warmUpShapes.map(([rows, length]) => ({ rows, length, ms: costMs?.(rows, length, model) ?? 1 }));
@@ -77,7 +80,7 @@ export function engineFixture(options: FixtureOptions = {}) {
   const call = (inputs: string | readonly string[], how: Call = {}): Pending => {
     const { task: used = task, timeoutMs = 30_000, ...rest } = how;
     const inference: InferenceOptions = {
-      signal: new AbortController().signal,
+      signal: neverAborted,
       requestId: 'r',
       tenant: 'anonymous',
       priority: 'interactive',

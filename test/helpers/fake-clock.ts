@@ -8,7 +8,7 @@ interface PendingTimer {
 }
 
 /** Turns of the event loop that any chain of promises in the engine finishes in. */
-const settleTurns = 4;
+const settleTurns = 3;
 
 export class FakeClock implements Clock {
   #now = 1000;

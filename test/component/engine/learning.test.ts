@@ -18,8 +18,8 @@ async function rowsAfter(rounds: number, options: FixtureOptions): Promise<Recor
   const models = [fakeModel('cheap-rows', { isDefault: true }), fakeModel('dear-rows')];
   const { call, clock, executor } = engineFixture({ models, costMs, ...options });
   for (let round = 0; round < rounds; round++) {
-    for (let index = 0; index < 12; index++)
-      for (const model of ['cheap-rows', 'dear-rows']) call(textOf(10 + index, 18 + (index % 3)), { model, timeoutMs: Infinity });
+    const texts = Array.from({ length: 12 }, (_, index) => textOf(10 + index, 18 + (index % 3)));
+    for (const model of ['cheap-rows', 'dear-rows']) call(texts, { model, timeoutMs: Infinity });
     await clock.advance(120);
   }
   const mean = (runs: readonly FakeRun[]): number => runs.reduce((sum, run) => sum + run.rows.length, 0) / runs.length;
