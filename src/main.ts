@@ -42,13 +42,16 @@ function handleSignals(service: App, config: Config, log: Logger): void {
   let ending = false;
   const end = (signal: NodeJS.Signals): void => {
     log.info({ signal }, ending ? 'ending at once' : 'signal received');
-    if (ending) return void kill();
+    if (ending) {
+      kill();
+      return;
+    }
     ending = true;
     const { GLOSSA_DRAIN_DELAY_MS, GLOSSA_DRAIN_TIMEOUT_MS } = config.values;
-    setTimeout(() => void kill('the drain deadline has passed'), GLOSSA_DRAIN_DELAY_MS + GLOSSA_DRAIN_TIMEOUT_MS + closeMs);
+    setTimeout(() => kill('the drain deadline has passed'), GLOSSA_DRAIN_DELAY_MS + GLOSSA_DRAIN_TIMEOUT_MS + closeMs);
     service.close().then(
       () => process.exit(0),
-      (error: unknown) => void kill(error),
+      (error: unknown) => kill(error instanceof Error ? error.message : 'closing failed'),
     );
   };
   process.on('SIGTERM', end);
@@ -66,15 +69,15 @@ function handleSignals(service: App, config: Config, log: Logger): void {
 /** State is unknown now: ends in order when the workers are idle soon, else like `kill`. */
 async function crash(error: unknown): Promise<void> {
   logger.fatal({ err: error }, 'internal error');
-  setTimeout(() => void kill(), abortMs);
+  setTimeout(() => kill(), abortMs);
   // An exit during a run in a worker thread would abort the whole process with a core dump.
-  await app?.abort();
+  await app?.abort().catch(() => kill());
   process.exit(internalErrorCode);
 }
 
 /** Ends the process whatever its threads do: SIGKILL is the one clean way while a run is in progress. */
-async function kill(reason?: unknown): Promise<void> {
-  if (reason !== undefined) logger.fatal({ reason: String(reason) }, 'ending at once');
+function kill(reason?: string): void {
+  if (reason !== undefined) logger.fatal({ reason }, 'ending at once');
   setTimeout(() => process.kill(process.pid, 'SIGKILL'), flushMs);
   logger.flush(() => process.kill(process.pid, 'SIGKILL'));
 }

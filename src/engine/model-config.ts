@@ -118,19 +118,18 @@ export function readPooling(json: ModelJson): ModelFacts['pooling'] {
   const [only] = found;
   if (found.length === 1 && only !== undefined) return only;
   if (found.length === 0) return 'mean';
-  throw new Error(`the pooling ${names.join(' + ')} is not one of cls, mean, max, lasttoken`);
+  throw new Error(`the pooling ${names.map((name) => JSON.stringify(name)).join(' + ')} is not one of cls, mean, max, lasttoken`);
 }
 
 /** Directory of the pooling module, as modules.json names it. @throws Error for a module whose work the graph lacks */
 export function poolingDirectory(modules: unknown, allowOthers: boolean): string {
   if (!Array.isArray(modules)) return '1_Pooling';
   let directory = '1_Pooling';
-  for (const module of modules as readonly JsonObject[]) {
-    const type = String(module?.['type'] ?? '')
-      .split('.')
-      .at(-1) as string;
-    if (type === 'Pooling') directory = String(module['path']);
-    else if (!['Transformer', 'Normalize'].includes(type) && !allowOthers) {
+  for (const module of modules as readonly unknown[]) {
+    const { type: qualified, path } = isObject(module) ? module : {};
+    const type = typeof qualified === 'string' ? qualified.slice(qualified.lastIndexOf('.') + 1) : 'nameless';
+    if (type === 'Pooling' && typeof path === 'string') directory = path;
+    else if (!['Transformer', 'Pooling', 'Normalize'].includes(type) && !allowOthers) {
       throw new Error(
         `modules.json has a ${type} module, which Glossa does not compute; where the ONNX file does, say ?task=feature-extraction`,
       );

@@ -17,10 +17,12 @@ export async function withLock(path: string, work: () => Promise<void>): Promise
     await delay(pollMs);
   }
   const timer = setInterval(() => void utimes(path, new Date(), new Date()).catch(() => undefined), touchMs);
-  await work().finally(() => {
+  try {
+    await work();
+  } finally {
     clearInterval(timer);
-    return rm(path, { force: true });
-  });
+    await rm(path, { force: true });
+  }
 }
 
 async function take(path: string): Promise<boolean> {

@@ -21,12 +21,12 @@ function modelDirectory(t: Test, options = {}): string {
 
 /** Resolves once the service has that many unanswered requests; rejects when they end before. */
 async function untilInFlight(service: Service, count: number, answers: Promise<unknown>): Promise<void> {
-  let ended = false;
+  const state = { ended: false };
   const end = (): void => {
-    ended = true;
+    state.ended = true;
   };
   answers.then(end, end);
-  while (!ended) if (((await service.metrics()).get('glossa_in_flight{model="m"}') ?? 0) >= count) return;
+  while (!state.ended) if (((await service.metrics()).get('glossa_in_flight{model="m"}') ?? 0) >= count) return;
   throw new Error(`there never were ${count} requests in flight`);
 }
 
@@ -107,10 +107,10 @@ t.test('SIGHUP serves what the directory holds now, with no request failed', gua
   const service = await Service.start(t, settings(directory, { GLOSSA_WORKERS: '2' }));
   const revision = async (): Promise<string> => (await service.get('/models/m')).body.revision as string;
   const before = await revision();
-  let reloaded = false;
+  const state = { reloaded: false };
   const statuses = new Map<string, number>();
   const client = async (): Promise<void> => {
-    while (!reloaded) {
+    while (!state.reloaded) {
       const { status, body } = await service.post('/classify', { inputs: 'good film' });
       const key = `${status} ${body.results?.[0]?.labels?.length}`;
       statuses.set(key, (statuses.get(key) ?? 0) + 1);
@@ -121,7 +121,7 @@ t.test('SIGHUP serves what the directory holds now, with no request failed', gua
   writeFileSync(join(directory, 'config.json'), JSON.stringify({ ...config, id2label: { 0: 'A', 1: 'B', 2: 'C' } }));
   service.signal('SIGHUP');
   await service.logged('reloaded');
-  reloaded = true;
+  state.reloaded = true;
   await Promise.all(clients);
   t.same(
     [...statuses.keys()].filter((key) => !/^200 [23]$/u.test(key)),

@@ -27,7 +27,17 @@ t.test('task from architectures, then from the sentence-transformers files', asy
 
 t.test('labels in id order', async (t) => {
   t.same(readLabels({ id2label: { 10: 'k', 2: 'c', 0: 'a', 1: 'b', 3: 'd', 4: 'e', 5: 'f', 6: 'g', 7: 'h', 8: 'i', 9: 'j' } }), [
-    ...'abcdefghijk',
+    'a',
+    'b',
+    'c',
+    'd',
+    'e',
+    'f',
+    'g',
+    'h',
+    'i',
+    'j',
+    'k',
   ]);
   t.same(readLabels({ num_labels: 3 }), ['LABEL_0', 'LABEL_1', 'LABEL_2']);
   t.same(readLabels({}), ['LABEL_0', 'LABEL_1'], 'Hugging Face assumes two');

@@ -21,8 +21,8 @@ interface Setup {
   readonly hub: FakeHub;
   readonly home: string;
   readonly progress: Record<string, unknown>[];
-  fetch(options?: Partial<HubOptions>, revision?: string): Promise<string>;
-  refused(problem: RegExp, options?: Partial<HubOptions>, revision?: string): Promise<void>;
+  readonly fetch: (options?: Partial<HubOptions>, revision?: string) => Promise<string>;
+  readonly refused: (problem: RegExp, options?: Partial<HubOptions>, revision?: string) => Promise<void>;
 }
 
 async function setUp(t: Test): Promise<Setup> {
