@@ -5,6 +5,8 @@ import { problems } from '../../src/http/problem.ts';
 import { type RunningServer, startServers } from '../helpers/http-server.ts';
 import { postBytes, RawClient } from '../helpers/raw-http.ts';
 
+t.setTimeout(120_000);
+
 interface Sample {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;

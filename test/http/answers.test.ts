@@ -6,6 +6,8 @@ import { inferenceAnswerSchema, modelInfoSchema, modelListSchema, problemSchema 
 import { fakeTask } from '../helpers/fake-engine.ts';
 import { startServers } from '../helpers/http-server.ts';
 
+t.setTimeout(120_000);
+
 const json = { 'content-type': 'application/json' };
 
 const post = (url: string, body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Response> =>

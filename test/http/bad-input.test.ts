@@ -5,6 +5,8 @@ import type { ProblemBody } from '../../src/http/problem.ts';
 import { type RunningServer, startServers } from '../helpers/http-server.ts';
 import { postBytes, RawClient, type RawResponse } from '../helpers/raw-http.ts';
 
+t.setTimeout(120_000);
+
 interface Case {
   readonly name: string;
   readonly body?: string | Uint8Array;
@@ -152,12 +154,21 @@ t.test('each bad request is one problem and the connection stays usable', async 
       client.send(postBytes('/classify', bad.body ?? good, bad.headers));
       const response = await client.response();
       const problem = problemOf(response);
-      t.equal(response.status, bad.status);
-      t.equal(response.headers['content-type'], 'application/problem+json; charset=utf-8');
-      t.equal(response.headers['x-content-type-options'], 'nosniff');
-      t.match(problem, { status: bad.status, code: bad.code, instance: '/classify', request_id: response.headers['x-request-id'] });
+      const { headers } = response;
+      t.match(
+        { ...problem, httpStatus: response.status, type: headers['content-type'], options: headers['x-content-type-options'] },
+        {
+          httpStatus: bad.status,
+          type: 'application/problem+json; charset=utf-8',
+          options: 'nosniff',
+          status: bad.status,
+          code: bad.code,
+          instance: '/classify',
+          request_id: headers['x-request-id'],
+          ...(bad.detail === undefined ? {} : { detail: bad.detail }),
+        },
+      );
       if (bad.path !== undefined) t.equal(problem.errors?.[0]?.path, bad.path);
-      if (bad.detail !== undefined) t.match(problem.detail, bad.detail);
       await expectGood(t as Tap, client);
       client.close();
     });

@@ -7,6 +7,8 @@ import { type FakeCall, fakeAnswer } from '../helpers/fake-engine.ts';
 import { type RunningServer, startServers } from '../helpers/http-server.ts';
 import { postBytes, RawClient } from '../helpers/raw-http.ts';
 
+t.setTimeout(120_000);
+
 /** An engine whose answers wait until the test lets them go. */
 function held(running: RunningServer) {
   const arrivals: ((call: FakeCall) => void)[] = [];

@@ -3,6 +3,8 @@ import t from 'tap';
 import { startServers } from '../helpers/http-server.ts';
 import { postBytes, RawClient } from '../helpers/raw-http.ts';
 
+t.setTimeout(120_000);
+
 const good = postBytes('/classify', '{"inputs":"a"}');
 
 t.test('a request without Host', async (t) => {

@@ -7,6 +7,8 @@ import t from 'tap';
 import { tasks } from '../../src/tasks/index.ts';
 import { startServers } from '../helpers/http-server.ts';
 
+t.setTimeout(120_000);
+
 const snapshot = fileURLToPath(new URL('../../../test/fixtures/openapi.json', import.meta.url));
 
 interface Operation {

@@ -8,6 +8,8 @@ import { fakeAnswer } from '../helpers/fake-engine.ts';
 import { startServers } from '../helpers/http-server.ts';
 import { postBytes, RawClient } from '../helpers/raw-http.ts';
 
+t.setTimeout(120_000);
+
 const validate = new Ajv({ strict: false }).compile(probeSchema);
 
 async function probe(url: string, path: string): Promise<{ status: number; body: Record<string, unknown>; headers: Headers }> {

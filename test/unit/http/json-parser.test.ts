@@ -1,9 +1,12 @@
 // The body parser against JSON.parse, and against bytes that nobody meant as JSON.
+import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import t from 'tap';
 import { ServiceError } from '../../../src/errors.ts';
 import { parseJson } from '../../../src/http/json-parser.ts';
 import { scanJson } from '../../../src/http/json-scan.ts';
+
+t.setTimeout(120_000);
 
 const maxDepth = 8;
 
@@ -24,39 +27,39 @@ function depthOf(value: unknown): number {
 
 const refusedKeys = /"(?:__proto__|constructor)"/u;
 
-t.test('equals JSON.parse on every valid text within the limits', async (t) => {
+t.test('equals JSON.parse on every valid text within the limits', async () => {
   fc.assert(
     fc.property(fc.json({ maxDepth: 10 }), fc.nat(3), (text, indent) => {
       const value = JSON.parse(text) as unknown;
       const spaced = JSON.stringify(value, undefined, indent);
       if (refusedKeys.test(spaced)) return;
       const result = outcome(Buffer.from(spaced));
-      if (depthOf(value) > maxDepth) t.same(Object.keys(result), ['code']);
-      else t.same(result, { value });
+      if (depthOf(value) > maxDepth) assert.deepEqual(Object.keys(result), ['code']);
+      else assert.deepEqual(result, { value });
     }),
     { numRuns: 300 },
   );
 });
 
-t.test('takes every well-formed string and no other, whether written as characters or as escapes', async (t) => {
+t.test('takes every well-formed string and no other, whether written as characters or as escapes', async () => {
   const escaped = (text: string): string =>
     Array.from({ length: text.length }, (_, at) => String.raw`\u` + text.charCodeAt(at).toString(16).padStart(4, '0')).join('');
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
-      t.same(outcome(Buffer.from(JSON.stringify([text]))), { value: [text] });
-      t.same(outcome(Buffer.from(`["${escaped(text)}"]`)), { value: [text] });
+      assert.deepEqual(outcome(Buffer.from(JSON.stringify([text]))), { value: [text] });
+      assert.deepEqual(outcome(Buffer.from(`["${escaped(text)}"]`)), { value: [text] });
     }),
     { numRuns: 200 },
   );
   fc.assert(
     fc.property(fc.string(), fc.integer({ min: 0xd800, max: 0xdbff }), (text, half) => {
-      t.same(outcome(Buffer.from(`["${escaped(text + String.fromCharCode(half))}"]`)), { code: 'invalid_request' });
+      assert.deepEqual(outcome(Buffer.from(`["${escaped(text + String.fromCharCode(half))}"]`)), { code: 'invalid_request' });
     }),
     { numRuns: 100 },
   );
 });
 
-t.test('never throws anything but a ServiceError', async (t) => {
+t.test('never throws anything but a ServiceError', async () => {
   const pieces = fc.constantFrom(
     ...Array.from('{}[]",:\\ \n\t'),
     'true',
@@ -76,7 +79,7 @@ t.test('never throws anything but a ServiceError', async (t) => {
     fc.property(fc.oneof(texts, fc.uint8Array({ maxLength: 200 })), (bytes) => {
       const result = outcome(bytes);
       if ('code' in result) return result.code === 'invalid_request';
-      t.same(result.value, JSON.parse(Buffer.from(bytes).toString()));
+      assert.deepEqual(result.value, JSON.parse(Buffer.from(bytes).toString()));
       return true;
     }),
     { numRuns: 2000 },
@@ -115,7 +118,7 @@ t.test('reads each byte a bounded number of times', async (t) => {
   const shapes = ['{"a":1,"b":2}', '[[],{},"x"]', String.raw`"\ud83d\ude00"`, '{"a"', '"""', '\\\\', ',,,,', '}}]]'];
   for (const shape of shapes) {
     let readBytes = 0;
-    const target = Buffer.from(`[${Array(2000).fill(shape).join(',')}]`);
+    const target = Buffer.from(`[${Array(500).fill(shape).join(',')}]`);
     const counted = new Proxy(target, {
       get(inner, key) {
         if (typeof key === 'string' && /^\d+$/u.test(key)) readBytes++;

@@ -5,6 +5,8 @@ import { once } from 'node:events';
 import t from 'tap';
 import { createLogger } from '../../../src/observability/logger.ts';
 
+t.setTimeout(120_000);
+
 const moduleUrl = new URL('../../../src/observability/logger.js', import.meta.url).href;
 
 t.test('removes what must not be logged', async (t) => {
