@@ -1,0 +1,63 @@
+// Weight of what a production install brings.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, lstatSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Part } from '../bench.ts';
+
+const megabyte = 1e6;
+
+export const sizes: Part = {
+  name: 'sizes',
+  what: 'node_modules of `npm ci --omit=dev` in a temporary directory (needs the registry or a warm npm cache)',
+  optional: true,
+  async run(bench) {
+    const directory = mkdtempSync(join(tmpdir(), 'glossa-sizes-'));
+    try {
+      for (const file of ['package.json', 'package-lock.json', '.npmrc']) cpSync(join(bench.options.root, file), join(directory, file));
+      const npm = spawn('npm', ['ci', '--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline'], {
+        cwd: directory,
+        stdio: ['ignore', 'ignore', 'inherit'],
+      });
+      const [code] = await once(npm, 'exit');
+      if (code !== 0) throw new Error(`npm ci ended with exit code ${String(code)}`);
+      const modules = join(directory, 'node_modules');
+      const total = weigh(modules);
+      const heaviest = packages(modules)
+        .map((name) => ({ name, megabytes: weigh(join(modules, name)).diskBytes / megabyte }))
+        .sort((left, right) => right.megabytes - left.megabytes)
+        .slice(0, 5);
+      bench.report.detail('sizes', { ...total, heaviest });
+      bench.report.add({
+        part: 'sizes',
+        what: 'production node_modules on disk',
+        value: total.diskBytes / megabyte,
+        unit: 'MB',
+        bar: { relation: '≤', limit: 350 },
+        note: `${Math.round(total.fileBytes / megabyte)} MB of files; ${heaviest.map((item) => `${item.name} ${item.megabytes.toFixed(1)}`).join(', ')}`,
+      });
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+};
+
+function packages(modules: string): string[] {
+  return readdirSync(modules)
+    .filter((name) => !name.startsWith('.'))
+    .flatMap((name) => (name.startsWith('@') ? readdirSync(join(modules, name)).map((inner) => join(name, inner)) : [name]));
+}
+
+/** Bytes of the files below a path, and of the blocks they take. */
+function weigh(path: string): { fileBytes: number; diskBytes: number } {
+  const stat = lstatSync(path);
+  const sum = { fileBytes: stat.isDirectory() ? 0 : stat.size, diskBytes: stat.blocks * 512 };
+  if (!stat.isDirectory()) return sum;
+  for (const name of readdirSync(path)) {
+    const inner = weigh(join(path, name));
+    sum.fileBytes += inner.fileBytes;
+    sum.diskBytes += inner.diskBytes;
+  }
+  return sum;
+}
