@@ -16,7 +16,7 @@ import type { Logger } from './observability/logger.ts';
 import { Metrics } from './observability/metrics.ts';
 import { usableCores } from './pool/cpu-quota.ts';
 import { probeCuda } from './pool/device-probe.ts';
-import { WorkerPool } from './pool/worker-pool.ts';
+import { type NativeRuntime, WorkerPool } from './pool/worker-pool.ts';
 
 type Server = Awaited<ReturnType<typeof buildServer>>;
 
@@ -184,7 +184,8 @@ export async function buildApp(config: Config, logger: Logger): Promise<App> {
   const models = await readModels(config.models, config, device.actual, logger);
   const metrics = new Metrics({ version });
   metrics.deviceChosen({ device: device.actual, requested: device.requested, reason: device.reason ?? '' });
-  const pool = buildPool({ config, models, device: device.actual, metrics, logger });
+  const native = await openNativeRuntime(config, device.actual, logger);
+  const pool = buildPool({ config, models, device: device.actual, native, metrics, logger });
   const engine = new Engine({ models, executor: pool, metrics, logger, limits: engineLimits(config) });
   // Workers load on threads of their own while this one loads and builds HTTP, which takes as long.
   const loaded = pool.start();
@@ -216,16 +217,31 @@ interface PoolParts {
   readonly config: Config;
   readonly models: readonly RegisteredModel[];
   readonly device: Device;
+  readonly native: NativeRuntime | undefined;
   readonly metrics: Metrics;
   readonly logger: Logger;
 }
 
-function buildPool({ config, models, device, metrics, logger }: PoolParts): WorkerPool {
+/** What this thread does for native worker threads; the workers find out for themselves whether they can be that. */
+async function openNativeRuntime({ values }: Config, device: Device, logger: Logger): Promise<NativeRuntime | undefined> {
+  if (values.GLOSSA_RUNTIME === 'node' || values.GLOSSA_ISOLATION === 'process' || device !== 'cpu') return undefined;
+  try {
+    const { NativeHost } = await import('./runtime/native-host.ts');
+    return new NativeHost();
+  } catch (error) {
+    logger.warn({ reason: error instanceof Error ? error.message : String(error) }, 'no native runtime in the main thread');
+    return undefined;
+  }
+}
+
+function buildPool({ config, models, device, native, metrics, logger }: PoolParts): WorkerPool {
   return new WorkerPool({
     models: models.map((model) => model.descriptor),
     device,
     ...workerShape(config, logger),
     isolation: config.values.GLOSSA_ISOLATION,
+    runtime: config.values.GLOSSA_RUNTIME,
+    native,
     logger,
     hooks: {
       workerRestarted: (reason) => metrics.workerRestarted(reason),

@@ -75,7 +75,13 @@ const schema = Type.Object({
   }),
   GLOSSA_ISOLATION: choice(['thread', 'process'], {
     default: 'thread',
-    description: '`thread` is the simplest; with `process` a native crash or a hung run costs one worker instead of the service',
+    description:
+      '`thread` is the simplest, and its workers share weights; with `process` a native crash costs one worker instead of the service',
+  }),
+  GLOSSA_RUNTIME: choice(['auto', 'native', 'node'], {
+    default: 'auto',
+    description:
+      'How models are run: `native` calls ONNX Runtime’s C API by FFI (workers share weights, hung runs are cancelled), `node` its JavaScript API (always on CUDA); `auto` takes native where it works and says why where it does not; `native` refuses to start then',
   }),
   GLOSSA_MAX_BATCH_SIZE: integer({ default: 32, minimum: 1, maximum: 1024, unit: 'texts', description: 'Most texts in one run' }),
   GLOSSA_MAX_BATCH_TOKENS: integer({

@@ -35,6 +35,7 @@ export function startProcess(events: HostEvents, onErrorLine: (line: string) => 
       child.kill('SIGKILL');
       return true;
     },
+    cancel: () => false,
   };
 }
 

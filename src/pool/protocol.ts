@@ -20,6 +20,24 @@ export interface FakeRunCost {
   readonly tokenMs?: number;
 }
 
+/** A constant of a graph file, as the native runtime shares it. */
+export interface SharedTensor {
+  readonly name: string;
+  readonly use: 'packed' | 'table';
+  readonly typeCode: number;
+  readonly dims: readonly number[];
+  readonly offset: number;
+  readonly sizeBytes: number;
+}
+
+/** Weights that worker threads share; made and understood by runtime/ only. */
+export interface SharedModelWeights {
+  readonly file: { readonly sizeBytes: number; readonly modifiedMs: number };
+  readonly container: bigint;
+  readonly packed: readonly SharedTensor[];
+  readonly tables: readonly (SharedTensor & { readonly buffer: SharedArrayBuffer })[];
+}
+
 /** What a worker must know of a model; a part of the engine's ModelDescriptor. */
 export interface WorkerModel {
   readonly id: string;
@@ -33,6 +51,8 @@ export interface WorkerModel {
   readonly probe: TokenRows;
   readonly selfTest?: SelfTest;
   readonly fakeCost?: FakeRunCost;
+  /** Only for threads of the process that made it. */
+  readonly shared?: SharedModelWeights;
 }
 
 /** First message of the main thread: what to load, in order. */
@@ -40,6 +60,8 @@ export interface LoadMessage {
   readonly type: 'load';
   readonly version: number;
   readonly device: 'cpu' | 'cuda' | 'fake';
+  /** Which implementation of sessions; `auto`: the native one where it works. */
+  readonly runtime: 'auto' | 'native' | 'node';
   readonly threadCount: number;
   readonly models: readonly WorkerModel[];
   /** Ids of the models whose cost curve and invariance this worker measures. */
@@ -84,8 +106,17 @@ export interface LoadReport {
   readonly measured?: Measurement;
 }
 
+export interface RuntimeReport {
+  readonly name: 'native' | 'node' | 'fake';
+  /** Why `auto` did not take the native runtime. */
+  readonly reason?: string;
+  /** With it the main thread of the same process can end a run; of no use to another process. */
+  readonly cancelAddress?: bigint;
+}
+
 export interface ReadyMessage {
   readonly type: 'ready';
+  readonly runtime: RuntimeReport;
   readonly models: readonly LoadReport[];
 }
 

@@ -5,7 +5,8 @@ import type { HostEvents, WorkerHost } from './worker-host.ts';
 /** JavaScript heap of a worker in MiB. Weights and tensors lie outside it. */
 const resourceLimits = { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 8 };
 
-export function startThread(events: HostEvents): WorkerHost {
+/** @param cancelRun ends the run of a thread by its `cancelAddress` */
+export function startThread(events: HostEvents, cancelRun?: (address: bigint) => void): WorkerHost {
   const worker = new Worker(new URL('../worker/worker.js', import.meta.url), { name: 'glossa-worker', resourceLimits });
   let cause: string | undefined;
   worker.on('message', (message) => events.onMessage(message));
@@ -18,5 +19,9 @@ export function startThread(events: HostEvents): WorkerHost {
     pid: process.pid,
     post: (message, transfer) => worker.postMessage(message, transfer as TransferListItem[] | undefined),
     kill: () => false,
+    cancel: (address) => {
+      cancelRun?.(address);
+      return cancelRun !== undefined;
+    },
   };
 }

@@ -2,7 +2,7 @@
 // Must not know other workers, restarts or models beyond their ids.
 import { ServiceError } from '../errors.ts';
 import type { BatchJob, BatchOutcome } from '../engine/executor.ts';
-import type { FromWorker, LoadMessage, LoadReport } from './protocol.ts';
+import type { FromWorker, LoadMessage, LoadReport, RuntimeReport } from './protocol.ts';
 import type { HostEnd, HostEvents, StartHost, WorkerHost } from './worker-host.ts';
 
 export type WorkerStatus = 'starting' | 'ready' | 'busy' | 'closing' | 'ended';
@@ -22,6 +22,8 @@ export interface HandleEvents {
   onReady(reports: readonly LoadReport[]): void;
   /** The running batch has ended, also one whose promise was rejected long ago. */
   onFree(): void;
+  /** The running batch passed its deadline and was ended; `onFree` follows. */
+  onCancelled(model: string): void;
   onEnd(end: WorkerEnd): void;
 }
 
@@ -33,8 +35,12 @@ interface Running {
   timer: NodeJS.Timeout | undefined;
 }
 
-/** A hung process is killed this long after the deadline of its batch. */
+/** How a run was ended by force. */
+export type Interruption = 'killed' | 'cancelled' | 'impossible';
+
+/** A hung process is killed, and the run of a hung thread cancelled, this long after the deadline of its batch. */
 const killGraceMs = 900;
+const cancelEveryMs = 100;
 
 export class WorkerHandle {
   readonly #host: WorkerHost;
@@ -44,6 +50,7 @@ export class WorkerHandle {
   #nextBatchId = 0;
   #loadFailure: WorkerEnd['loadFailure'];
   #hung = false;
+  #runtime: RuntimeReport | undefined;
   readonly #ended: Promise<void>;
   #resolveEnded: () => void = () => {};
 
@@ -62,6 +69,11 @@ export class WorkerHandle {
 
   get status(): WorkerStatus {
     return this.#status;
+  }
+
+  /** Known once it is ready. */
+  get runtime(): RuntimeReport | undefined {
+    return this.#runtime;
   }
 
   get pid(): number {
@@ -94,15 +106,23 @@ export class WorkerHandle {
     return this.#ended;
   }
 
-  /** Ends the worker at once; false when that cannot be done (a thread). */
-  kill(): boolean {
-    return this.#host.kill();
+  /** Ends the worker where it is a process; else its running batch, where the runtime can. */
+  interrupt(): Interruption {
+    if (this.#host.kill()) return 'killed';
+    const address = this.#runtime?.cancelAddress;
+    const running = this.#running;
+    if (address === undefined || running === undefined || !this.#host.cancel(address)) return 'impossible';
+    // A worker forgets what came before its run has begun.
+    clearTimeout(running.timer);
+    running.timer = setInterval(() => this.#host.cancel(address), cancelEveryMs);
+    return 'cancelled';
   }
 
   #onMessage(message: FromWorker): void {
     switch (message.type) {
       case 'ready':
         if (this.#status === 'starting') this.#status = 'ready';
+        this.#runtime = message.runtime;
         this.#events.onReady(message.models);
         return;
       case 'load-failed':
@@ -139,7 +159,9 @@ export class WorkerHandle {
     running.settle?.reject(new ServiceError('deadline_exceeded', 'the run did not end before its deadline'));
     running.settle = undefined;
     running.timer = setTimeout(() => {
-      this.#hung = this.#host.kill();
+      const interruption = this.interrupt();
+      this.#hung = interruption === 'killed';
+      if (interruption === 'cancelled') this.#events.onCancelled(running.model);
     }, killGraceMs);
   }
 

@@ -26,6 +26,12 @@ export interface WorkerHost {
    * false there and nothing happens; `onEnd` follows when it returned true.
    */
   kill(): boolean;
+  /**
+   * Ends the running session run alone; the worker goes on.
+   * @param address the worker's `cancelAddress`
+   * @returns false where that cannot be done: another process, or no native runtime
+   */
+  cancel(address: bigint): boolean;
 }
 
 export type StartHost = (events: HostEvents) => WorkerHost;

@@ -1,8 +1,9 @@
 // The part of a model's descriptor that a worker gets. Main thread; pure.
 import type { ModelDescriptor } from '../engine/executor.ts';
-import type { WorkerModel } from './protocol.ts';
+import type { SharedModelWeights, WorkerModel } from './protocol.ts';
 
-export function toWorkerModel(model: ModelDescriptor): WorkerModel {
+/** @param shared for threads of this process only */
+export function toWorkerModel(model: ModelDescriptor, shared?: SharedModelWeights): WorkerModel {
   const { id, name, onnxPath, task, facts, graphOptimizationLevel, vocabSize, padTokenId, probe, selfTest, fakeCost } = model;
   return {
     id,
@@ -15,6 +16,7 @@ export function toWorkerModel(model: ModelDescriptor): WorkerModel {
     padTokenId,
     probe,
     ...(selfTest === undefined ? {} : { selfTest }),
+    ...(shared === undefined ? {} : { shared }),
     ...(fakeCost === undefined ? {} : { fakeCost }),
   };
 }

@@ -4,7 +4,7 @@ import { ServiceError, StartupError } from '../errors.ts';
 import type { BatchJob, BatchOutcome, Device, Executor, LoadedModel, ModelDescriptor, WorkerId } from '../engine/executor.ts';
 import { ModelDeaths } from './model-deaths.ts';
 import { startProcess } from './process-host.ts';
-import { type LoadMessage, type LoadReport, protocolVersion } from './protocol.ts';
+import { type LoadMessage, type LoadReport, protocolVersion, type SharedModelWeights } from './protocol.ts';
 import { startThread } from './thread-host.ts';
 import type { WorkerEnd } from './worker-handle.ts';
 import type { HostEvents, Isolation, WorkerHost } from './worker-host.ts';
@@ -27,6 +27,16 @@ export interface PoolHooks {
   workerLoaded(worker: WorkerId, ms: number): void;
 }
 
+/** The main thread's half of the native runtime (runtime/native-host.ts), as far as the pool needs it. */
+export interface NativeRuntime {
+  /** What the threads' sessions of a model share, made at the first call. @throws Error when the file cannot be read */
+  share(modelId: string, onnxPath: string): SharedModelWeights | undefined;
+  /** No thread has another model any more. */
+  retain(modelIds: ReadonlySet<string>): void;
+  /** Ends the run of a thread. */
+  cancel(address: bigint): void;
+}
+
 export interface WorkerPoolOptions {
   readonly models: readonly ModelDescriptor[];
   readonly device: Device;
@@ -34,6 +44,10 @@ export interface WorkerPoolOptions {
   /** Intra-op threads of each session; workers × threads must not exceed the cores. */
   readonly threadsPerWorker: number;
   readonly isolation: Isolation;
+  /** Which implementation of sessions the workers take; default `auto`. */
+  readonly runtime?: LoadMessage['runtime'];
+  /** Without it threads share no weights, and a hung run of a thread goes on. */
+  readonly native?: NativeRuntime | undefined;
   readonly logger: PoolLogger;
   readonly hooks: PoolHooks;
   /** GLOSSA_TEST_FAULTS (worker/faults.ts). */
@@ -48,6 +62,9 @@ export interface ReloadHooks {
   /** Awaited before the last worker with the old models goes: by then nothing may need them. */
   beforeLastRetire(): Promise<void>;
 }
+
+/** A cancelled run ends at its next graph node. */
+const cancelGraceMs = 3000;
 
 export class WorkerPool implements Executor {
   readonly #options: WorkerPoolOptions;
@@ -178,8 +195,13 @@ export class WorkerPool implements Executor {
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        const stuck = [...this.#slots.values()].filter((slot) => slot.handle?.status === 'closing' && !slot.handle.kill());
-        if (stuck.length > 0) reject(new ServiceError('deadline_exceeded', `${stuck.length} worker threads still run`));
+        const isClosing = (slot: WorkerSlot): boolean => slot.handle?.status === 'closing';
+        const rejectWhenAny = (stuck: readonly WorkerSlot[]): void => {
+          if (stuck.length > 0) reject(new ServiceError('deadline_exceeded', `${stuck.length} worker threads still run`));
+        };
+        const interrupted = [...this.#slots.values()].filter(isClosing).map((slot) => ({ slot, how: slot.handle?.interrupt() }));
+        rejectWhenAny(interrupted.filter(({ how }) => how === 'impossible').map(({ slot }) => slot));
+        timer = setTimeout(() => rejectWhenAny(interrupted.map(({ slot }) => slot).filter(isClosing)), cancelGraceMs);
       }, this.#options.drainTimeoutMs);
     });
     try {
@@ -201,6 +223,7 @@ export class WorkerPool implements Executor {
     const kept = new Set(models.map((model) => model.id));
     for (const id of this.#loaded.keys()) if (!kept.has(id)) this.#loaded.delete(id);
     this.#deaths.retain(kept);
+    this.#options.native?.retain(kept);
     this.#notify();
   }
 
@@ -214,13 +237,14 @@ export class WorkerPool implements Executor {
     let id = 0;
     while (this.#slots.has(id)) id += 1;
     const own = models.filter((model) => model.workerLimit === undefined || index < model.workerLimit);
-    const { device, threadsPerWorker, faults } = this.#options;
+    const { device, threadsPerWorker, faults, runtime = 'auto' } = this.#options;
     const loadMessage = (incarnation: number): LoadMessage => ({
       type: 'load',
       version: protocolVersion,
       device,
+      runtime,
       threadCount: threadsPerWorker,
-      models: own.map(toWorkerModel),
+      models: own.map((model) => toWorkerModel(model, this.#share(model))),
       measure: own.filter((model) => !this.#loaded.has(model.id) && (incarnation > 0 || measures(model))).map((model) => model.id),
       incarnation,
       ...(faults === undefined ? {} : { faults }),
@@ -230,19 +254,37 @@ export class WorkerPool implements Executor {
     return slot;
   }
 
+  /** Weights cross threads of this process only, and one worker alone has nobody to share with. */
+  #share(model: ModelDescriptor): SharedModelWeights | undefined {
+    const { native, isolation, device, workerCount, runtime } = this.#options;
+    if (native === undefined || isolation !== 'thread' || device !== 'cpu' || runtime === 'node' || workerCount < 2) return undefined;
+    try {
+      return native.share(model.id, model.onnxPath);
+    } catch {
+      // The worker meets the same file, and says what is wrong with it.
+      return undefined;
+    }
+  }
+
   #startHost(id: WorkerId, events: HostEvents): WorkerHost {
-    if (this.#options.isolation === 'thread') return startThread(events);
+    if (this.#options.isolation === 'thread') {
+      const { native } = this.#options;
+      return startThread(events, native === undefined ? undefined : (address) => native.cancel(address));
+    }
     return startProcess(events, (line) => this.#options.logger.warn({ worker: id, line }, 'worker wrote to stderr'));
   }
 
   readonly #slotEvents: SlotEvents = {
     onReady: (slot, reports, startMs) => {
       for (const report of reports) this.#learn(report);
-      this.#options.logger.info({ worker: slot.id, pid: slot.handle?.pid, startMs: Math.round(startMs) }, 'worker ready');
+      const { name: runtime, reason } = slot.handle?.runtime ?? {};
+      if (reason !== undefined) this.#options.logger.warn({ worker: slot.id, reason }, 'the native runtime does not work here');
+      this.#options.logger.info({ worker: slot.id, pid: slot.handle?.pid, runtime, startMs: Math.round(startMs) }, 'worker ready');
       this.#options.hooks.workerLoaded(slot.id, startMs);
       this.#notify();
     },
     onFree: () => this.#notify(),
+    onCancelled: (slot, model) => this.#options.logger.warn({ worker: slot.id, model }, 'a run past its deadline was cancelled'),
     onDeath: (slot, end) => this.#onDeath(slot, end),
     onRestart: (_slot, cause) => this.#options.hooks.workerRestarted(restartReason(cause)),
     onGivenUp: (slot, end) => {

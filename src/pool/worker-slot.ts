@@ -12,6 +12,8 @@ export type SlotStatus = 'starting' | 'up' | 'waiting' | 'failed' | 'closed';
 export interface SlotEvents {
   onReady(slot: WorkerSlot, reports: readonly LoadReport[], startMs: number): void;
   onFree(): void;
+  /** A run passed its deadline and was ended; the worker goes on. */
+  onCancelled(slot: WorkerSlot, model: string): void;
   /** The worker ended unasked. */
   onDeath(slot: WorkerSlot, end: WorkerEnd): void;
   onRestart(slot: WorkerSlot, cause: WorkerEnd): void;
@@ -90,6 +92,7 @@ export class WorkerSlot {
         this.#failedStarts = 0;
         this.#options.events.onFree();
       },
+      onCancelled: (model) => this.#options.events.onCancelled(this, model),
       onEnd: (end) => this.#onEnd(end),
     });
     this.#handle = handle;

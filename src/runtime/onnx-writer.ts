@@ -24,7 +24,7 @@ function varint(value: number): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-export const elementType = { float32: 1, uint8: 2, int32: 6, int64: 7 } as const;
+export const elementType = { float32: 1, uint8: 2, int32: 6, int64: 7, float16: 10 } as const;
 
 export interface ValueInfo {
   readonly name: string;

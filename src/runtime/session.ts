@@ -1,5 +1,7 @@
-// What a worker needs of an ONNX Runtime session. Runs in a worker; implementations: node-session, fake-session.
+// What a worker needs of an ONNX Runtime session. Runs in a worker; implementations: native-session, node-session,
+// fake-session (choose-session.ts takes one).
 // Knows no task and no batch.
+import type { SharableInitializer } from './onnx-initializers.ts';
 import type { NamedTensors } from './tensors.ts';
 
 export type SessionDevice = 'cpu' | 'cuda' | 'fake';
@@ -23,6 +25,17 @@ export interface FakeGraph {
   readonly cost?: FakeCost;
 }
 
+/** Weights of one graph that the sessions of a process share (native-host.ts). Crosses threads, not processes. */
+export interface SharedWeights {
+  /** Of the file they were read from: a session whose file has changed since takes none of them. */
+  readonly file: { readonly sizeBytes: number; readonly modifiedMs: number };
+  /** Address of an OrtPrepackedWeightsContainer. */
+  readonly container: bigint;
+  /** Read from the file while each session packs them; from then on they are in the container. */
+  readonly packed: readonly SharableInitializer[];
+  readonly tables: readonly (SharableInitializer & { readonly buffer: SharedArrayBuffer })[];
+}
+
 export interface SessionOptions {
   /** Regular file of the graph; external data lies beside it. */
   readonly onnxPath: string;
@@ -30,6 +43,8 @@ export interface SessionOptions {
   /** Intra-op threads; inter-op is always 1. */
   readonly threadCount: number;
   readonly graphOptimizationLevel: 'disabled' | 'basic' | 'extended' | 'all';
+  /** Only read by the native session. */
+  readonly shared?: SharedWeights;
   /** Only read by the fake session, which reads no file. */
   readonly fake?: FakeGraph;
 }
@@ -48,7 +63,8 @@ export interface Session {
   /**
    * Runs the graph; the thread blocks until it has ended. Input buffers may be reused once the promise settles;
    * output buffers are the caller's. float16 outputs arrive as float32.
-   * Rejects with an Error when names, types or shapes do not fit; the session works on afterwards.
+   * Rejects with an Error when names, types or shapes do not fit, or the run was cancelled from another thread
+   * (native-session); the session works on afterwards.
    */
   run(feeds: NamedTensors): Promise<NamedTensors>;
   release(): Promise<void>;

@@ -42,6 +42,7 @@ function sessionOptions(model: WorkerModel, message: LoadMessage): SessionOption
     device: message.device,
     threadCount: message.threadCount,
     graphOptimizationLevel: model.graphOptimizationLevel,
+    ...(model.shared === undefined ? {} : { shared: model.shared }),
     ...(message.device === 'fake' ? { fake: fakeGraph(model) } : {}),
   };
 }

@@ -2,7 +2,7 @@
 // chain, `close` last (O3); other messages act at once. Must not know HTTP, the engine or tokenisers.
 import { toServiceError } from '../errors.ts';
 import { type CloseMessage, type LoadMessage, protocolVersion, type RunBatchMessage, type ToWorker } from '../pool/protocol.ts';
-import type { CreateSession } from '../runtime/session.ts';
+import { chooseSessions } from '../runtime/choose-session.ts';
 import { taskByName } from '../tasks/index.ts';
 import type { BatchRunner } from './batch-runner.ts';
 import { buffersOf, openChannel } from './channel.ts';
@@ -32,9 +32,10 @@ async function load(message: LoadMessage): Promise<void> {
   let loading = '';
   try {
     if (message.version !== protocolVersion) throw new Error(`protocol ${message.version}, expected ${protocolVersion}. This is a bug.`);
+    const { createSession, ...runtime } = await chooseSessions(message.runtime, message.device);
     const context = {
       message,
-      createSession: await sessionFactory(message.device),
+      createSession,
       faults: Faults.parse(message.faults, message.incarnation),
     };
     const reports = [];
@@ -46,17 +47,11 @@ async function load(message: LoadMessage): Promise<void> {
       runners.set(model.id, runner);
       reports.push(report);
     }
-    channel.post({ type: 'ready', models: reports });
+    channel.post({ type: 'ready', runtime, models: reports });
   } catch (error) {
     channel.post({ type: 'load-failed', model: loading, message: error instanceof Error ? error.message : String(error) });
     channel.end();
   }
-}
-
-/** Loaded on demand: a fake worker needs no ONNX Runtime. */
-async function sessionFactory(device: LoadMessage['device']): Promise<CreateSession> {
-  if (device === 'fake') return (await import('../runtime/fake-session.ts')).createFakeSession;
-  return (await import('../runtime/node-session.ts')).createNodeSession;
 }
 
 async function runBatch(message: RunBatchMessage): Promise<void> {

@@ -1,6 +1,8 @@
-// What every Session must do, held against both implementations: ONNX Runtime on small real graphs, and the fake.
+// What every Session must do, held against all implementations: ONNX Runtime on small real graphs, through its C API and
+// its JavaScript API, and the fake.
 import t from 'tap';
 import { createFakeSession } from '../../../src/runtime/fake-session.ts';
+import { createNativeSession } from '../../../src/runtime/native-session.ts';
 import { createNodeSession } from '../../../src/runtime/node-session.ts';
 import type { Session, SessionOptions } from '../../../src/runtime/session.ts';
 import type { NamedTensors } from '../../../src/runtime/tensors.ts';
@@ -18,6 +20,7 @@ function feeds(rows: readonly (readonly number[])[], length = Math.max(...rows.m
 }
 
 const implementations: Record<string, (directory: string) => Promise<Session>> = {
+  'native-session': (directory) => createNativeSession({ ...shared, device: 'cpu', onnxPath: writeTinyGraph(directory, 'exact') }),
   'node-session': (directory) => createNodeSession({ ...shared, device: 'cpu', onnxPath: writeTinyGraph(directory, 'exact') }),
   'fake-session': () => createFakeSession({ ...shared, device: 'fake', onnxPath: '/nowhere.onnx', fake: { head: 'sequence', width: 2 } }),
 };
@@ -74,7 +77,22 @@ for (const [name, create] of Object.entries(implementations)) {
         Error,
         'a wrong shape',
       );
+      await t.rejects(
+        session.run({ ...feeds([[1, 2]]), attention_mask: { type: 'int64', dims: [1, 3], data: BigInt64Array.of(1n, 1n, 1n) } }),
+        Error,
+        'shapes that do not go together',
+      );
       t.equal((await session.run(feeds([[1, 2]])))['logits']?.data.length, 2);
+    });
+
+    t.test('many runs of changing shape', async (t) => {
+      let wrong = 0;
+      for (let round = 0; round < 1000; round++) {
+        const rows = Array.from({ length: 1 + (round % 5) }, (_, row) => Array.from({ length: 1 + ((round + row) % 7) }, () => 1 + row));
+        const { logits } = await session.run(feeds(rows));
+        if (logits?.data.length !== rows.length * 2) wrong += 1;
+      }
+      t.equal(wrong, 0);
     });
 
     t.test('after release a run rejects', async (t) => {
@@ -84,13 +102,15 @@ for (const [name, create] of Object.entries(implementations)) {
   });
 }
 
-t.test('node-session computes the graph', async (t) => {
-  const session = await createNodeSession({ ...shared, device: 'cpu', onnxPath: writeTinyGraph(t.testdir(), 'exact') });
-  const { logits } = await session.run(feeds([[3, 4], [10]]));
-  const expected = [7, 10].flatMap((sum) => tinyWeights.map((weight) => Math.fround(sum * Math.fround(weight))));
-  t.ok(expected.every((value, index) => Math.abs(value - Number(logits?.data[index])) < 1e-6));
-  await session.release();
-});
+for (const createSession of [createNativeSession, createNodeSession]) {
+  t.test(`${createSession === createNodeSession ? 'node' : 'native'}-session computes the graph`, async (t) => {
+    const session = await createSession({ ...shared, device: 'cpu', onnxPath: writeTinyGraph(t.testdir(), 'exact') });
+    const { logits } = await session.run(feeds([[3, 4], [10]]));
+    const expected = [7, 10].flatMap((sum) => tinyWeights.map((weight) => Math.fround(sum * Math.fround(weight))));
+    t.ok(expected.every((value, index) => Math.abs(value - Number(logits?.data[index])) < 1e-6));
+    await session.release();
+  });
+}
 
 t.test('loading: the message names the file and the cause', async (t) => {
   const directory = t.testdir({ 'broken.onnx': 'not a model' });
