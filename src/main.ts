@@ -71,8 +71,12 @@ async function crash(error: unknown): Promise<void> {
   logger.fatal({ err: error }, 'internal error');
   setTimeout(() => kill(), abortMs);
   // An exit during a run in a worker thread would abort the whole process with a core dump.
-  await app?.abort().catch(() => kill());
-  process.exit(internalErrorCode);
+  try {
+    await app?.abort();
+    process.exit(internalErrorCode);
+  } catch {
+    kill();
+  }
 }
 
 /** Ends the process whatever its threads do: SIGKILL is the one clean way while a run is in progress. */
