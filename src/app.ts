@@ -20,6 +20,9 @@ import { type NativeRuntime, WorkerPool } from './pool/worker-pool.ts';
 
 type Server = Awaited<ReturnType<typeof buildServer>>;
 
+/** Longest wait for a run once nobody waits for its answer any more, in milliseconds. */
+const lateMs = 500;
+
 type ChosenDevice = DeviceFacts & { readonly actual: Device };
 
 /** Where a started service listens. */
@@ -106,7 +109,7 @@ export class App {
   /** Ends the workers after their running batches; clients are not cared for. Rejects as `close` does. */
   abort(): Promise<void> {
     this.#lifecycle.draining = true;
-    return this.#pool.close();
+    return this.#pool.close(lateMs);
   }
 
   async #listen(): Promise<Addresses> {
@@ -142,14 +145,15 @@ export class App {
     this.#logger.info({ delayMs: GLOSSA_DRAIN_DELAY_MS, timeoutMs: GLOSSA_DRAIN_TIMEOUT_MS }, 'draining');
     const drain = new Drain(this.server.server, { delayMs: GLOSSA_DRAIN_DELAY_MS, timeoutMs: GLOSSA_DRAIN_TIMEOUT_MS });
     await drain.run(() => this.#engine.drain());
-    if (drain.cutCount > 0) this.#logger.warn({ connections: drain.cutCount }, 'drain deadline: connections cut');
+    if (drain.late) this.#logger.warn({ connections: drain.cutCount }, 'drain deadline: what was left has been cut off');
     await this.#reloading?.catch(() => undefined);
-    await this.#stop();
+    await this.#stop(drain.late ? lateMs : undefined);
   }
 
-  async #stop(): Promise<void> {
+  /** @param runMs longest wait for a run that has not ended; undefined: the pool's own */
+  async #stop(runMs?: number): Promise<void> {
     const servers = [this.server, this.operations];
-    await this.#pool.close();
+    await this.#pool.close(runMs);
     for (const server of servers) server.server.closeAllConnections();
     await Promise.all(servers.map((server) => server.close()));
   }

@@ -20,7 +20,9 @@ const settleMs = 100;
 export class Drain {
   readonly #server: HttpServer;
   readonly #options: DrainOptions;
-  /** Connections that were cut at the deadline. */
+  /** Whether the deadline came first. */
+  late = false;
+  /** Connections that were cut then. */
   cutCount = 0;
 
   constructor(server: HttpServer, options: DrainOptions) {
@@ -42,7 +44,8 @@ export class Drain {
     const deadline = delay(this.#options.timeoutMs, 'late' as const, { signal: abort.signal }).catch(() => 'late' as const);
     const outcome = await Promise.race([Promise.all([ended, refused]), deadline]);
     abort.abort();
-    if (outcome !== 'late') return;
+    this.late = outcome === 'late';
+    if (!this.late) return;
     this.cutCount = await this.#openConnections();
     this.#server.closeAllConnections();
   }

@@ -12,7 +12,7 @@ const flushMs = 250;
 /** Longest wait for workers after an error that nobody handled, in milliseconds. */
 const abortMs = 2000;
 /** What closing may take beyond the drain's own deadlines, in milliseconds. */
-const closeMs = 1500;
+const closeMs = 1800;
 
 let logger = createLogger({ level: 'info' });
 let app: App | undefined;

@@ -183,15 +183,15 @@ export class WorkerPool implements Executor {
   }
 
   /**
-   * Ends every worker after its running batch. Hung processes are killed once `drainTimeoutMs` has passed; when a thread
+   * Ends every worker after its running batch. Hung processes are killed once `timeoutMs` has passed; when a thread
    * still runs then, the promise rejects with deadline_exceeded: it cannot be ended without the whole process.
    */
-  close(): Promise<void> {
-    this.#closing ??= this.#closeAll();
+  close(timeoutMs = this.#options.drainTimeoutMs): Promise<void> {
+    this.#closing ??= this.#closeAll(timeoutMs);
     return this.#closing;
   }
 
-  async #closeAll(): Promise<void> {
+  async #closeAll(timeoutMs: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
@@ -202,7 +202,7 @@ export class WorkerPool implements Executor {
         const interrupted = [...this.#slots.values()].filter(isClosing).map((slot) => ({ slot, how: slot.handle?.interrupt() }));
         rejectWhenAny(interrupted.filter(({ how }) => how === 'impossible').map(({ slot }) => slot));
         timer = setTimeout(() => rejectWhenAny(interrupted.map(({ slot }) => slot).filter(isClosing)), cancelGraceMs);
-      }, this.#options.drainTimeoutMs);
+      }, timeoutMs);
     });
     try {
       await Promise.race([timeout, Promise.all([...this.#slots.values()].map((slot) => slot.close()))]);

@@ -2,7 +2,7 @@
 import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { onnxWithExternalData, writeModelDirectory } from '../helpers/model-directory.ts';
+import { onnxWithExternalData, wordId, writeModelDirectory } from '../helpers/model-directory.ts';
 import { Service } from '../helpers/service.ts';
 
 t.setTimeout(600_000);
@@ -84,21 +84,35 @@ t.test('during the drain delay requests are served and /readyz fails', guard, as
   t.same(await service.exit, { code: 0, signal: null });
 });
 
-for (const [name, act] of [
-  ['a second signal ends the process', (service: Service) => service.signal('SIGTERM')],
-  ['a run that outlasts the drain deadline is ended with the process', () => undefined],
+const hang = { GLOSSA_TEST_FAULTS: JSON.stringify({ hangOnTokenIds: [wordId('hang')], hangMs: 60_000 }) };
+
+t.test('a second signal ends the process, and never by an abort', guard, async (t) => {
+  const service = await Service.start(t, settings(modelDirectory(t), hang));
+  const hanging = service.post('/classify', { inputs: 'hang' }).catch((error: unknown) => error);
+  await untilInFlight(service, 1, hanging);
+  service.signal('SIGTERM');
+  await service.logged('draining');
+  service.signal('SIGTERM');
+  t.same(await service.exit, { code: null, signal: 'SIGKILL' });
+  await hanging;
+});
+
+for (const [isolation, exit] of [
+  ['thread', { code: null, signal: 'SIGKILL' }],
+  ['process', { code: 0, signal: null }],
 ] as const) {
-  t.test(`${name}, and never by an abort`, guard, async (t) => {
-    const faults = JSON.stringify({ hangOnTokenIds: [8], hangMs: 60_000 });
-    const drain = name.startsWith('a run') ? '500' : '60000';
-    const service = await Service.start(t, settings(modelDirectory(t), { GLOSSA_TEST_FAULTS: faults, GLOSSA_DRAIN_TIMEOUT_MS: drain }));
+  t.test(`a run that outlasts the drain deadline is cut off (${isolation})`, guard, async (t) => {
+    const service = await Service.start(
+      t,
+      settings(modelDirectory(t), { ...hang, GLOSSA_ISOLATION: isolation, GLOSSA_DRAIN_TIMEOUT_MS: '500' }),
+    );
+    const worker = (await service.logged('worker ready'))['pid'] as number;
     const hanging = service.post('/classify', { inputs: 'hang' }).catch((error: unknown) => error);
     await untilInFlight(service, 1, hanging);
-    service.signal('SIGTERM');
-    await service.logged('draining');
-    act(service);
-    t.same(await service.exit, { code: null, signal: 'SIGKILL' });
-    await hanging;
+    t.same(await service.stop(), exit);
+    t.ok(service.lines.some((line) => line.msg === 'drain deadline: what was left has been cut off'));
+    t.throws(() => process.kill(worker, 0), { code: 'ESRCH' }, 'no worker stays behind');
+    t.match(await hanging, { code: 'ECONNRESET' });
   });
 }
 
