@@ -22,6 +22,7 @@ export class HttpConnection {
   #listener: ReplyListener | undefined;
   #open = true;
   #surplusCount = 0;
+  #used = false;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -57,6 +58,7 @@ export class HttpConnection {
       return;
     }
     this.#listener = listener;
+    this.#used = true;
     this.#socket.write(request);
   }
 
@@ -77,7 +79,8 @@ export class HttpConnection {
 
   #receive(chunk: Buffer): void {
     if (this.#listener === undefined) {
-      this.#surplusCount += 1;
+      // A server may say 408 on a connection that never asked for anything before it closes it.
+      if (this.#used) this.#surplusCount += 1;
       return;
     }
     const buffer = this.#received === undefined ? chunk : Buffer.concat([this.#received, chunk]);
@@ -129,9 +132,9 @@ export class ConnectionPool {
     this.#all.push(...opened);
   }
 
-  /** An idle connection at once, undefined when none is. */
+  /** The connection that is idle longest, so that none is closed for idleness; undefined when none is idle. */
   take(): HttpConnection | undefined {
-    for (let connection = this.#idle.pop(); connection !== undefined; connection = this.#idle.pop()) {
+    for (let connection = this.#idle.shift(); connection !== undefined; connection = this.#idle.shift()) {
       if (connection.open) return connection;
       this.#count -= 1;
     }

@@ -53,7 +53,7 @@ const retryAfterPattern = /\r\nretry-after: *\d+\r?(?:\n|$)/iu;
 export async function openLoop(options: OpenLoopOptions): Promise<OpenLoopResult> {
   const bound = options.maxConnections ?? 1024;
   const pool = new ConnectionPool(options.port, bound);
-  await pool.warm(Math.min(bound, 128));
+  await pool.warm(Math.min(bound, 32));
   const run = new OpenLoopRun(options, pool);
   const result = await run.run();
   pool.close();
