@@ -57,10 +57,12 @@ def history(metrics: Mapping[str, Any]) -> str:
 
 
 def recipe(name: str, metrics: Mapping[str, Any]) -> str:
+    """The command, and remarks on the very run that gave the weights, if there are any."""
+    notes = f"\n{metrics['notes']}\n" if metrics.get("notes") else ""
     return (
         f"From `models/`: `python -m recipes {name}` (seed {metrics['seed']}, CPU, packages pinned "
-        "in `recipes/requirements.txt`). Chosen on development sets only; the test sets were read "
-        "once, by the final run.\n"
+        "in `recipes/requirements-train.txt`). Chosen on development sets only; the test sets were "
+        f"read once, at the end.\n{notes}"
     )
 
 
@@ -98,8 +100,8 @@ weaker (last row below).
 | WikiGold | 1,300 sentences, MISC as O; 396 others held out | CC BY 4.0 | Wikipedia |
 | WNUT17, train | 3,394 texts; person, location, corporation | CC BY 4.0 | Twitter and forums |
 
-Each epoch uses all sentences with an entity and a random 45 % of the others; 8 % are shown in lower
-case and 3 % in capitals. Because EWT is share-alike, the weights are under CC BY-SA 4.0.
+Two epochs and a shorter third (a third of EWT, two thirds of the rest). Each epoch uses all sentences
+with an entity and a random 45 % of the others; 8 % are shown in lower case and 3 % in capitals. Because EWT is share-alike, the weights are under CC BY-SA 4.0.
 
 ## Recipe
 
@@ -115,7 +117,8 @@ case and 3 % in capitals. Because EWT is share-alike, the weights are under CC B
   training corpora; expect LOC and ORG to be confused there.
 - Person names that are rare in English-language web text and tweets are found less often, and names
   that are also common words are missed, above all without capitals.
-- On Twitter much of the error is user names and hashtags.
+- User names follow the Broad Twitter Corpus, which tags both the `@` and the name as entities of
+  their own; whether a name belongs to a person or an organisation is often a guess.
 - Not for decisions about people; scores are not calibrated probabilities.
 """
 
@@ -137,14 +140,15 @@ the graph contains the pooling.
 
 | set | used | licence | origin |
 |---|---|---|---|
-| sentence polarity (rt) | 6,675 sentences; 300 for development and 700 for the test held out | CC BY 4.0 | Pang & Lee, film reviews; without SST's sentences |
+| sentence polarity (rt) | a random half of 6,675 sentences first, a few beside the reviews; 300 (development) and 700 (test) others held out | CC BY 4.0 | Pang & Lee, film reviews; without SST's sentences |
 | IMDb-CAD, original and revised, train | 1,707 + 1,707 reviews | Apache-2.0 | counterfactually augmented IMDb reviews |
-| product reviews | 3,734 sentences | CC BY 4.0 | Liu |
-| pros and cons | a random 8,000 of the rows of two words or more; weak labels | CC BY 4.0 | Liu |
-| movie reviews (longer) | the last 160 tokens of 2,000 documents | CC BY 4.0 | Pang & Lee |
+| product reviews | a random third of 3,734 sentences | CC BY 4.0 | Liu |
+| pros and cons | a random 1,073 of the rows of two words or more; weak labels | CC BY 4.0 | Liu |
+| movie reviews (longer) | the last 112 tokens of 2,000 documents | CC BY 4.0 | Pang & Lee |
 
-Short opinions come first, then long reviews mixed with some short ones. Word embeddings and the two
-lowest layers stay as in the base.
+Short opinions come first, then two passes over the reviews, cut in the middle to 144 and to 224
+tokens. Embeddings and the three lowest layers stay as in the base; the shipped weights are a running
+average.
 
 ## Recipe
 
@@ -158,6 +162,8 @@ imdb_cad_new.test.
 
 ## Limits and biases
 
+- Single sentences are where it is weakest (last row): it has seen each review at length, but only
+  part of the sentence set.
 - English only. Two classes: neutral or mixed text is pushed to one side; look at the score.
 - Film and product reviews are what it knows. Irony, news and politics were not in the training data.
 - Longer texts than 512 tokens are cut; a verdict that comes after the cut is not seen.

@@ -24,7 +24,15 @@ from .loop import best_weights, setup
 from .measures import f1, interval
 from .ner_data import LABELS, Sentence, detokenised, development, encode, tests, training
 from .ner_train import EPOCHS, SEED, counts_of, tags_of, tokenizer
-from .shipping import agreement, export, features, float_predictor, served_predictor, write_json
+from .shipping import (
+    agreement,
+    export,
+    features,
+    float_predictor,
+    remarks,
+    served_predictor,
+    write_json,
+)
 
 log = logging.getLogger("recipes")
 SERVED = MODELS / "ner"
@@ -95,6 +103,7 @@ def ship(work: Path, out: Path, provisional: bool) -> None:
     (work / "dev-errors.txt").write_text("\n".join(listing) + "\n", encoding="utf-8")
     print("\n".join(["dev errors, [gold → predicted]:", *listing]))
     metrics = {"seed": SEED, "history": state.history, "best_epoch": state.best_epoch + 1}
+    metrics |= remarks(work)
     ab = work.parent / "ner-ab" / "result.json"
     if ab.is_file():
         metrics["case_features"] = json.loads(ab.read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from .ner_data import EWT_SIZE, LABELS, Encoded, Sentence, development, encode, 
 
 log = logging.getLogger("recipes")
 SEED = 20
-#: full epochs; a shorter one follows, with less of the largest corpus
+#: full epochs; two shorter ones follow, with less of the largest corpus
 EPOCHS = 2
 SETTINGS = Settings(lr=1e-4, batch=16, patience=2, seed=SEED, head_lr=5e-4, average=0.99)
 
@@ -81,7 +81,7 @@ def run(work: Path, cased: bool, epochs: int, limit: int | None = None) -> tuple
         return vary([*share[0], *share[1]], rng)
 
     model = build(cased)
-    plan = [draw] * epochs if limit else [*[draw] * epochs, last]
+    plan = [draw] * epochs if limit else [*[draw] * epochs, last, last]
     return model, train(model, plan, score, SETTINGS, work)
 
 

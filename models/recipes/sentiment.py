@@ -29,6 +29,7 @@ from .shipping import (
     export,
     features,
     float_predictor,
+    remarks,
     served_predictor,
     softmax,
     write_json,
@@ -88,6 +89,7 @@ def ship(work: Path, out: Path, provisional: bool) -> None:
     chosen = features(calibration(cutter))
     convert_directory(hf, out, chosen, forms=(), report=work / "forms")
     metrics = {"seed": SEED, "history": state.history, "best_epoch": state.best_epoch + 1}
+    metrics |= remarks(work)
     if not provisional:
         listing = errors(model, cutter)
         (work / "dev-errors.txt").write_text("\n".join(listing) + "\n", encoding="utf-8")

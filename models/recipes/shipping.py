@@ -54,6 +54,12 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def remarks(work: Path) -> dict[str, str]:
+    """``notes.txt`` of the work folder, if someone wrote one: it goes into the card."""
+    path = work / "notes.txt"
+    return {"notes": path.read_text(encoding="utf-8").strip()} if path.is_file() else {}
+
+
 def float_predictor(model: Bert) -> Predictor:
     return lambda examples: [row.numpy() for row in predict(model, examples)]
 
