@@ -112,6 +112,11 @@ export class App {
     return this.#pool.close(lateMs);
   }
 
+  /** Leaves no worker process behind when this one ends itself next. */
+  interrupt(): void {
+    this.#pool.interruptAll();
+  }
+
   async #listen(): Promise<Addresses> {
     const { HOST, PORT, METRICS_PORT } = this.#config.values;
     const operations = await listen(this.operations, this.#config.metricsHost, METRICS_PORT);

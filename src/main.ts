@@ -82,6 +82,7 @@ async function crash(error: unknown): Promise<void> {
 /** Ends the process whatever its threads do: SIGKILL is the one clean way while a run is in progress. */
 function kill(reason?: string): void {
   if (reason !== undefined) logger.fatal({ reason }, 'ending at once');
+  app?.interrupt();
   setTimeout(() => process.kill(process.pid, 'SIGKILL'), flushMs);
   logger.flush(() => process.kill(process.pid, 'SIGKILL'));
 }

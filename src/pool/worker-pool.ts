@@ -191,6 +191,11 @@ export class WorkerPool implements Executor {
     return this.#closing;
   }
 
+  /** Kills worker processes and cancels the runs of threads, at once: for a process that ends itself next. */
+  interruptAll(): void {
+    for (const slot of this.#slots.values()) slot.handle?.interrupt();
+  }
+
   async #closeAll(timeoutMs: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<never>((_, reject) => {
