@@ -70,7 +70,7 @@ def ner_card(metrics: Mapping[str, Any]) -> str:
     ab = metrics.get("case_features")
     tried = (
         f"In a short A/B on development data they raise span F1 from {ab['plain']:.1f} to "
-        f"{ab['case']:.1f}."
+        f"{ab['case']:.1f} (mean of EWT and BTC). "
         if ab
         else ""
     )
@@ -88,7 +88,7 @@ A BERT token classifier with BIO labels PER, LOC and ORG, trained for the Glossa
 The vocabulary is uncased. So that capitals are not lost, `token_type_ids` carry a **case class** per
 word of the original text: 0 none upper, 1 first cased letter upper, 2 two or more cased letters, all
 upper (`"glossa": {{"token_type_ids": "case"}}` in `config.json`; exact rule in
-`models/recipes/case.py`). {tried} A client that sends zeros gets lower-case behaviour: usable, but
+`models/recipes/case.py`). {tried}A client that sends zeros gets lower-case behaviour: usable, but
 weaker (last row below).
 
 ## Data
@@ -100,8 +100,8 @@ weaker (last row below).
 | WikiGold | 1,300 sentences, MISC as O; 396 others held out | CC BY 4.0 | Wikipedia |
 | WNUT17, train | 3,394 texts; person, location, corporation | CC BY 4.0 | Twitter and forums |
 
-Two epochs and a shorter third (a third of EWT, two thirds of the rest). Each epoch uses all sentences
-with an entity and a random 45 % of the others; 8 % are shown in lower case and 3 % in capitals. Because EWT is share-alike, the weights are under CC BY-SA 4.0.
+Two epochs and two shorter ones (a third of EWT, two thirds of the rest). Each uses all sentences with
+an entity and a random 45 % of the others; 8 % are shown in lower case and 3 % in capitals. Because EWT is share-alike, the weights are under CC BY-SA 4.0.
 
 ## Recipe
 

@@ -132,17 +132,17 @@ def encode(
     return Encoded(Example(encoding.ids, types, targets), firsts)
 
 
-def vary(examples: Sequence[Example], rng: random.Random) -> list[Example]:
+def vary(examples: Sequence[Example], rng: random.Random, cased: bool = True) -> list[Example]:
     """One epoch's examples.
 
     Of the texts without an entity a random 45 % (they are two thirds of the corpora, and teach
-    least); of all, 8 % as if typed in lower case and 3 % as if in capitals.
+    least); with case features 8 % as if typed in lower case and 3 % as if in capitals.
     """
     made = []
     for e in examples:
         if max(e.target) <= 0 and rng.random() >= EMPTY_SHARE:
             continue
-        draw = rng.random()
+        draw = rng.random() if cased else 1.0
         if draw < 0.08:
             e = Example(e.ids, [0] * len(e.ids), e.target)
         elif draw < 0.11:

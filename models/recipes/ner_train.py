@@ -67,7 +67,7 @@ def run(work: Path, cased: bool, epochs: int, limit: int | None = None) -> tuple
     log.info("ner: %d examples, case features %s", len(examples), cased)
 
     def draw(rng: random.Random) -> list[Example]:
-        return vary(examples, rng)
+        return vary(examples, rng, cased)
 
     def score(model: Bert) -> dict[str, float]:
         found = {}
@@ -78,14 +78,14 @@ def run(work: Path, cased: bool, epochs: int, limit: int | None = None) -> tuple
 
     def last(rng: random.Random) -> list[Example]:
         share = (rng.sample(ewt, len(ewt) // 3), rng.sample(others, len(others) * 2 // 3))
-        return vary([*share[0], *share[1]], rng)
+        return vary([*share[0], *share[1]], rng, cased)
 
     model = build(cased)
     plan = [draw] * epochs if limit else [*[draw] * epochs, last, last]
     return model, train(model, plan, score, SETTINGS, work)
 
 
-def compare_case(limit: int = 4000, epochs: int = 1) -> dict[str, float]:
+def compare_case(limit: int = 8000, epochs: int = 1) -> dict[str, float]:
     """The A/B: the same short training with and without case features; dev F1 of each."""
     found = {}
     for name, cased in (("plain", False), ("case", True)):

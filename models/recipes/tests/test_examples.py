@@ -80,6 +80,8 @@ def test_variation_keeps_texts_with_entities() -> None:
     assert sum(max(e.target) > 0 for e in made) == 50
     assert 60 < len(made) - 50 < 120
     assert all(e.types[0] == e.types[-1] == 0 for e in made)
+    plain_rows = vary(full, random.Random(1), cased=False)
+    assert all(e.types == [0, 1, 0] for e in plain_rows)
 
 
 def test_errors_are_readable(cutter) -> None:
