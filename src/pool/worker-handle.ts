@@ -54,7 +54,8 @@ export class WorkerHandle {
   readonly #ended: Promise<void>;
   #resolveEnded: () => void = () => {};
 
-  constructor(startHost: StartHost, load: LoadMessage, events: HandleEvents) {
+  /** @param load asked in a microtask: what takes time in it overlaps with the start of this worker and its neighbours */
+  constructor(startHost: StartHost, load: () => LoadMessage, events: HandleEvents) {
     this.#events = events;
     this.#ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
@@ -64,7 +65,9 @@ export class WorkerHandle {
       onEnd: (end) => this.#onEnd(end),
     };
     this.#host = startHost(hostEvents);
-    this.#host.post(load);
+    queueMicrotask(() => {
+      if (this.#status === 'starting') this.#host.post(load());
+    });
   }
 
   get status(): WorkerStatus {

@@ -254,7 +254,13 @@ export class WorkerPool implements Executor {
       incarnation,
       ...(faults === undefined ? {} : { faults }),
     });
-    const slot = new WorkerSlot({ id, startHost: (events) => this.#startHost(id, events), loadMessage, events: this.#slotEvents });
+    const slot = new WorkerSlot({
+      id,
+      startHost: (events) => this.#startHost(id, events),
+      models: new Set(own.map((model) => model.id)),
+      loadMessage,
+      events: this.#slotEvents,
+    });
     this.#slots.set(id, slot);
     return slot;
   }

@@ -23,6 +23,8 @@ export interface SlotEvents {
 export interface SlotOptions {
   readonly id: WorkerId;
   readonly startHost: StartHost;
+  /** Ids of the models it loads. */
+  readonly models: ReadonlySet<string>;
   /** What to load: asked anew at every start. */
   loadMessage(incarnation: number): LoadMessage;
   readonly events: SlotEvents;
@@ -36,7 +38,6 @@ export class WorkerSlot {
   readonly #options: SlotOptions;
   #status: SlotStatus = 'starting';
   #handle: WorkerHandle | undefined;
-  #models: ReadonlySet<string> = new Set();
   #incarnation = 0;
   #failedStarts = 0;
   #upSince = 0;
@@ -58,7 +59,7 @@ export class WorkerSlot {
 
   /** Ids of the models that its worker has, or will have. */
   get models(): ReadonlySet<string> {
-    return this.#models;
+    return this.#options.models;
   }
 
   /** First start. Rejects with the WorkerEnd when it fails: nothing is retried then, so that a bad model causes no respawn storm. */
@@ -84,9 +85,8 @@ export class WorkerSlot {
   #spawn(): void {
     this.#status = 'starting';
     const started = performance.now();
-    const load = this.#options.loadMessage(this.#incarnation++);
-    this.#models = new Set(load.models.map((model) => model.id));
-    const handle = new WorkerHandle(this.#options.startHost, load, {
+    const incarnation = this.#incarnation++;
+    const handle = new WorkerHandle(this.#options.startHost, () => this.#options.loadMessage(incarnation), {
       onReady: (reports) => this.#onReady(reports, performance.now() - started),
       onFree: () => {
         this.#failedStarts = 0;

@@ -9,6 +9,8 @@ export interface ChosenRuntime {
   readonly createSession: CreateSession;
   /** Why `auto` did not take native. */
   readonly reason?: string;
+  /** To be called once all models are loaded. */
+  readonly afterLoad: () => void;
   /** Of the native runtime: with it the main thread of the same process ends a run (native-host.ts). */
   readonly cancelAddress?: bigint;
 }
@@ -16,9 +18,12 @@ export interface ChosenRuntime {
 /** What is needed of native-session.ts. */
 interface NativeModule {
   readonly createNativeSession: CreateSession;
-  runSelfTest(): Promise<void>;
-  cancelAddress(): bigint;
+  readonly runSelfTest: () => Promise<void>;
+  readonly afterLoad: () => void;
+  readonly cancelAddress: () => bigint;
 }
+
+const nothing = (): void => {};
 
 /**
  * Each implementation is loaded on demand: a native worker never loads onnxruntime-node's binding.
@@ -30,7 +35,7 @@ export async function chooseSessions(
   device: SessionDevice,
   importNative: () => Promise<NativeModule> = () => import('./native-session.ts'),
 ): Promise<ChosenRuntime> {
-  if (device === 'fake') return { name: 'fake', createSession: (await import('./fake-session.ts')).createFakeSession };
+  if (device === 'fake') return { name: 'fake', createSession: (await import('./fake-session.ts')).createFakeSession, afterLoad: nothing };
   let reason: string | undefined;
   // NOTE: CUDA through the C API has never been run; sessions on a device stay with the JavaScript API.
   if (choice === 'native' && device === 'cuda') throw new Error('the native runtime has no device cuda');
@@ -38,12 +43,17 @@ export async function chooseSessions(
     try {
       const native = await importNative();
       await native.runSelfTest();
-      return { name: 'native', createSession: native.createNativeSession, cancelAddress: native.cancelAddress() };
+      return {
+        name: 'native',
+        createSession: native.createNativeSession,
+        afterLoad: native.afterLoad,
+        cancelAddress: native.cancelAddress(),
+      };
     } catch (error) {
       reason = error instanceof Error ? error.message : String(error);
       if (choice === 'native') throw new Error(`the native runtime does not work here: ${reason}`, { cause: error });
     }
   }
   const { createNodeSession } = await import('./node-session.ts');
-  return { name: 'node', createSession: createNodeSession, ...(reason === undefined ? {} : { reason }) };
+  return { name: 'node', createSession: createNodeSession, afterLoad: nothing, ...(reason === undefined ? {} : { reason }) };
 }

@@ -3,7 +3,7 @@
 // mapped file would end the process if someone shortened it in place). Must not know workers; who uses it says when the
 // last thread with a model has ended.
 import { closeSync, openSync, readSync } from 'node:fs';
-import { canMapFiles, keepLargeBlocksApart, type Pointer } from './native-memory.ts';
+import { canMapFiles, type Pointer } from './native-memory.ts';
 import { Scratch } from './native-tensors.ts';
 import { findSharableInitializers, type SharableInitializer } from './onnx-initializers.ts';
 import { fileState } from './native-weights.ts';
@@ -18,7 +18,6 @@ export class NativeHost {
   /** @throws Error when the library or koffi is missing or of the wrong version */
   constructor() {
     this.#ort = loadOrt();
-    keepLargeBlocksApart();
   }
 
   /**

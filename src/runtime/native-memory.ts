@@ -81,16 +81,13 @@ export function mapFile(path: string): FileMapping {
   }
 }
 
-const mallocMmapThreshold = -3;
-
 /**
- * Has glibc take blocks of 128 KiB and more from the system, and give them back, one by one. Its own threshold grows with
- * the first large block that is freed; weights, freed while they are repacked, then leave holes of about 10 MiB a model.
- * For the whole process; without effect elsewhere.
+ * Gives freed heap memory back to the system (glibc; nothing elsewhere): loading leaves about 10 MiB a model, as weights are
+ * copied and repacked. Takes milliseconds. A fixed mmap threshold would save as much again for a slower start.
  */
-export function keepLargeBlocksApart(): void {
+export function trimHeap(): void {
   try {
-    libc?.func('mallopt', 'int', ['int', 'int'])(mallocMmapThreshold, 131_072);
+    libc?.func('malloc_trim', 'int', ['size_t'])(0);
   } catch {
     // Not glibc.
   }

@@ -3,7 +3,7 @@
 import { isMainThread } from 'node:worker_threads';
 import { CallBlock } from './native-call.ts';
 import { describeInputs, describeOutputs } from './native-describe.ts';
-import { allocate, free, keepLargeBlocksApart, type Pointer } from './native-memory.ts';
+import { allocate, free, type Pointer, trimHeap } from './native-memory.ts';
 import { InputSlot, readTensor, Scratch } from './native-tensors.ts';
 import { fileState, WeightValues } from './native-weights.ts';
 import { check, loadOrt, type OrtFunctions } from './ort-api.ts';
@@ -26,7 +26,10 @@ interface NativeThread {
 }
 
 let thread: NativeThread | undefined;
-/** Sessions of this thread: the library outlives a worker that ends by process.exit, so they must be released. */
+/**
+ * Sessions of this thread: the library outlives a worker that ends by process.exit, so they must be released.
+ * NOTE: a worker whose JavaScript heap ran full runs nothing any more; its arenas (about 10 MiB a model) are lost.
+ */
 const live = new Set<NativeSession>();
 
 function nativeThread(): NativeThread {
@@ -42,7 +45,6 @@ function nativeThread(): NativeThread {
   const memoryInfo = create(ort.createCpuMemoryInfo(1, 0, scratch.at));
   const runOptions = create(ort.createRunOptions(scratch.at));
   thread = { ort, scratch, env, memoryInfo, runOptions };
-  keepLargeBlocksApart();
   if (!isMainThread) {
     process.once('exit', () => {
       for (const session of live) session.releaseNow();
@@ -77,6 +79,11 @@ export async function runSelfTest(): Promise<void> {
 /** Address with which another thread of this process may end this thread's run (native-host.ts). */
 export function cancelAddress(): Pointer {
   return nativeThread().runOptions;
+}
+
+/** To be called once all models are loaded. */
+export function afterLoad(): void {
+  trimHeap();
 }
 
 /** Loads a graph by path, so that external data resolves beside it and nowhere else (O16). */

@@ -93,7 +93,7 @@ function readTensorHeader(file: FileReader, tensor: Field, uses: Uses): Sharable
   let raw: Field | undefined;
   for (const field of fieldsOf(file, tensor.start, tensor.end)) {
     if (field.number === 1 && field.wire === 0) dims.push(field.value);
-    else if (field.number === 1) for (let at = field.start; at < field.end; ) at = file.varint(at, (value) => dims.push(value));
+    else if (field.number === 1) for (file.position = field.start; file.position < field.end; ) dims.push(file.varint());
     else if (field.number === 2) typeCode = field.value;
     else if (field.number === 8) name = file.text(field);
     else if (field.number === 9) raw = field;
@@ -104,29 +104,26 @@ function readTensorHeader(file: FileReader, tensor: Field, uses: Uses): Sharable
 }
 
 function* fieldsOf(file: FileReader, from: number, end: number): Generator<Field> {
-  let at = from;
-  while (at < end) {
-    let key = 0;
-    let value = 0;
-    at = file.varint(at, (read) => (key = read));
+  for (let next = from; next < end; ) {
+    file.position = next;
+    const key = file.varint();
     const wire = key & 7;
-    let start = at;
-    if (wire === 0) at = file.varint(at, (read) => (value = read));
-    else if (wire === 1) at += 8;
-    else if (wire === 5) at += 4;
-    else if (wire === 2) {
-      start = file.varint(at, (read) => (value = read));
-      at = start + value;
-    } else throw new Error(`wire type ${wire} at byte ${at}`);
-    if (at > end) throw new Error(`a field ends at byte ${at}, behind its message`);
-    yield { number: Math.floor(key / 8), wire, value, start, end: at };
+    const value = wire === 0 || wire === 2 ? file.varint() : 0;
+    const start = file.position;
+    next = start + (wire === 2 ? value : (fixedSizes[wire] ?? Number.NaN));
+    if (!(next <= end)) throw new Error(`a field at byte ${start} has wire type ${wire} and ends behind its message`);
+    yield { number: Math.floor(key / 8), wire, value, start, end: next };
   }
 }
 
-/** Reads a file here and there through one window. */
+/** Bytes behind the key, by wire type; a varint has been read already. */
+const fixedSizes: Readonly<Record<number, number>> = { 0: 0, 1: 8, 5: 4 };
+
+/** Reads a file here and there through one window, from `position` on. */
 class FileReader {
+  position = 0;
   readonly #descriptor: number;
-  readonly #window = Buffer.alloc(65_536);
+  readonly #window = Buffer.alloc(8192);
   #from = 0;
   #length = 0;
 
@@ -134,33 +131,27 @@ class FileReader {
     this.#descriptor = descriptor;
   }
 
-  /** @returns the position behind the number */
-  varint(position: number, take: (value: number) => void): number {
-    let at = position;
+  varint(): number {
     let value = 0;
-    let factor = 1;
-    for (;;) {
-      const byte = this.#byte(at++);
+    for (let factor = 1; ; factor *= 128) {
+      if (this.position < this.#from || this.position >= this.#from + this.#length) this.#fill();
+      const byte = this.#window[this.position - this.#from] as number;
+      this.position += 1;
       value += (byte & 0x7f) * factor;
-      if (byte < 0x80) break;
-      factor *= 128;
+      if (byte < 0x80) return value;
     }
-    take(value);
-    return at;
   }
 
-  text(field: Field): string {
-    const bytes = Buffer.alloc(field.end - field.start);
-    readSync(this.#descriptor, bytes, 0, bytes.length, field.start);
-    return bytes.toString('utf8');
+  text({ start, end }: Field): string {
+    this.position = start;
+    if (start < this.#from || end > this.#from + this.#length) this.#fill();
+    if (end > this.#from + this.#length) throw new Error(`a name of ${end - start} bytes at byte ${start}`);
+    return this.#window.toString('utf8', start - this.#from, end - this.#from);
   }
 
-  #byte(at: number): number {
-    if (at < this.#from || at >= this.#from + this.#length) {
-      this.#from = at;
-      this.#length = readSync(this.#descriptor, this.#window, 0, this.#window.length, at);
-      if (this.#length === 0) throw new Error(`the file ends at byte ${at}`);
-    }
-    return this.#window[at - this.#from] as number;
+  #fill(): void {
+    this.#from = this.position;
+    this.#length = readSync(this.#descriptor, this.#window, 0, this.#window.length, this.#from);
+    if (this.#length === 0) throw new Error(`the file ends at byte ${this.#from}`);
   }
 }

@@ -32,7 +32,7 @@ async function load(message: LoadMessage): Promise<void> {
   let loading = '';
   try {
     if (message.version !== protocolVersion) throw new Error(`protocol ${message.version}, expected ${protocolVersion}. This is a bug.`);
-    const { createSession, ...runtime } = await chooseSessions(message.runtime, message.device);
+    const { createSession, afterLoad, ...runtime } = await chooseSessions(message.runtime, message.device);
     const context = {
       message,
       createSession,
@@ -47,6 +47,7 @@ async function load(message: LoadMessage): Promise<void> {
       runners.set(model.id, runner);
       reports.push(report);
     }
+    afterLoad();
     channel.post({ type: 'ready', runtime, models: reports });
   } catch (error) {
     channel.post({ type: 'load-failed', model: loading, message: error instanceof Error ? error.message : String(error) });

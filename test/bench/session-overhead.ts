@@ -1,5 +1,7 @@
-// What a session costs around the graph: both implementations on the embedded embedder, interleaved run by run.
-// Stand-alone: node dist/test/bench/session-overhead.js [rounds]. CPU time of the thread, so that other load matters less.
+// What a session costs around the graph: JavaScript API, C API, and C API with shared weights, on the embedded embedder,
+// interleaved run by run. Stand-alone: node dist/test/bench/session-overhead.js [rounds]. Wall and CPU time of each run:
+// on a busy machine only the CPU time and the minima mean something.
+import { NativeHost } from '../../src/runtime/native-host.ts';
 import { createNativeSession } from '../../src/runtime/native-session.ts';
 import { createNodeSession } from '../../src/runtime/node-session.ts';
 import type { Session } from '../../src/runtime/session.ts';
@@ -33,28 +35,42 @@ async function main(): Promise<void> {
     threadCount: 1,
     graphOptimizationLevel: 'basic',
   } as const;
-  const sessions: Record<string, Session> = { node: await createNodeSession(options), native: await createNativeSession(options) };
+  const shared = new NativeHost().share('embedder', options.onnxPath);
+  const sessions: Record<string, Session> = {
+    node: await createNodeSession(options),
+    native: await createNativeSession(options),
+    shared: await createNativeSession(shared === undefined ? options : { ...options, shared }),
+  };
   const onlyKnown = (input: NamedTensors, session: Session): NamedTensors =>
     Object.fromEntries(session.inputs.map((description) => [description.name, input[description.name]])) as NamedTensors;
-  process.stdout.write('shape    session   min ms   median ms\n');
+  const names = Object.keys(sessions);
+  process.stdout.write('shape    session   wall min   median   cpu min   median   ms\n');
   for (const [rows, length] of shapes) {
-    const times: Record<string, number[]> = { node: [], native: [] };
+    const samples = new Map(names.map((name) => [name, { wall: [] as number[], cpu: [] as number[] }]));
     let largest = 0;
     for (let round = 0; round < rounds; round++) {
-      const answers: NamedTensors[] = [];
-      for (const name of round % 2 === 0 ? ['node', 'native'] : ['native', 'node']) {
+      const answers = new Map<string, NamedTensors>();
+      for (let turn = 0; turn < names.length; turn++) {
+        const name = names[(round + turn) % names.length] as string;
         const session = sessions[name] as Session;
         const input = onlyKnown(feeds(rows, length), session);
+        const cpu = process.cpuUsage();
         const started = performance.now();
-        answers.push(await session.run(input));
-        times[name]?.push(performance.now() - started);
+        answers.set(name, await session.run(input));
+        samples.get(name)?.wall.push(performance.now() - started);
+        const { user, system } = process.cpuUsage(cpu);
+        samples.get(name)?.cpu.push((user + system) / 1000);
       }
-      largest = Math.max(largest, difference(answers[0], answers[1]));
+      for (const name of names) largest = Math.max(largest, difference(answers.get('node'), answers.get(name)));
     }
-    for (const [name, samples] of Object.entries(times)) {
-      samples.sort((left, right) => left - right);
-      const [min, median] = [samples[0] ?? 0, samples[samples.length >> 1] ?? 0];
-      process.stdout.write(`${rows} × ${length}   ${name.padEnd(8)} ${min.toFixed(3).padStart(7)}  ${median.toFixed(3).padStart(7)}\n`);
+    for (const [name, { wall, cpu }] of samples) {
+      const numbers = [wall, cpu].flatMap((times) => {
+        times.sort((left, right) => left - right);
+        return [times[0] ?? 0, times[times.length >> 1] ?? 0];
+      });
+      process.stdout.write(
+        `${`${rows} × ${length}`.padEnd(8)} ${name.padEnd(8)} ${numbers.map((ms) => ms.toFixed(3).padStart(9)).join('')}\n`,
+      );
     }
     process.stdout.write(`         largest difference ${largest}\n`);
   }
