@@ -11,6 +11,8 @@ import type { ServedModel } from './served-model.ts';
 
 /** A hung run is given up this long after the last deadline of its entries. */
 const hungGraceMs = 250;
+/** And not before it has taken this many times its estimate: a client's short deadline must not cost a worker. */
+const hungFactor = 10;
 
 export interface RunningBatch {
   readonly entries: readonly Entry[];
@@ -128,11 +130,11 @@ function failAll(entries: readonly Entry[], error: ServiceError): void {
   for (const entry of entries) entry.owner.entryFailed(entry, error);
 }
 
-/** Until the last deadline among the entries, and a little more: by then nobody waits for the run. */
+/** Until nobody waits for the run any more, and it has had time enough to end by itself. */
 function limitOf(batch: RunningBatch): { readonly timeoutMs?: number } {
   let deadlineAt = 0;
   for (const entry of batch.entries) deadlineAt = Math.max(deadlineAt, entry.owner.deadlineAt);
-  const timeoutMs = deadlineAt - batch.startedAt + hungGraceMs;
+  const timeoutMs = Math.max(deadlineAt - batch.startedAt, hungFactor * batch.aloneMs) + hungGraceMs;
   return Number.isFinite(timeoutMs) ? { timeoutMs: Math.min(timeoutMs, longestTimerMs) } : {};
 }
 

@@ -208,3 +208,14 @@ t.test('a hung run: 504 at the deadline, and the run itself is given up a little
   await clock.advance(50);
   t.same(resultOf(after).results, [{ rows: [7] }, { rows: [8] }]);
 });
+
+t.test("a run is not given up for a client's short deadline: it gets ten times its estimate", async (t) => {
+  const { call, clock, executor } = engineFixture({ costMs: () => 100, end: (run) => (has(run, 666) ? 'hang' : 'ok') });
+  const hurried = call(textOf(666, 12), { timeoutMs: 20 });
+  await clock.advance(20);
+  t.equal(code(hurried), 'deadline_exceeded');
+  await clock.advance(880);
+  t.equal(executor.workers[0]?.state, 'busy', 'nobody waits any more, but the run may only be slow');
+  await clock.advance(1100);
+  t.equal(executor.workers[0]?.state, 'free', 'given up and replaced');
+});
