@@ -23,8 +23,12 @@ export async function encodeInputs(
 ): Promise<readonly EncodedInput[]> {
   const [only] = inputs;
   if (inputs.length === 1 && only !== undefined) return pairUp(only, await encode(model, only, options));
-  const all = await Promise.all(inputs.map((input) => encode(model, input, options)));
-  return all.flatMap((encodings, index) => pairUp(inputs[index] as TextInput, encodings));
+  // Not Promise.all: which input is reported must not depend on which of the native threads is done first.
+  const all = await Promise.allSettled(inputs.map((input) => encode(model, input, options)));
+  return all.flatMap((outcome, index) => {
+    if (outcome.status === 'rejected') throw outcome.reason;
+    return pairUp(inputs[index] as TextInput, outcome.value);
+  });
 }
 
 function pairUp(input: TextInput, encodings: readonly Encoding[]): EncodedInput[] {
