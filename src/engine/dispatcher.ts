@@ -2,7 +2,7 @@
 // Main thread. Must not know what becomes of a batch (batch-run.ts), nor requests, tasks or HTTP.
 import type { BatchRunner } from './batch-run.ts';
 import { chooseNext, classWeights, credited, type FlowShare, quantumMs } from './choose-next.ts';
-import type { Clock } from './clock.ts';
+import type { Clock, Timer } from './clock.ts';
 import type { Executor, WorkerId } from './executor.ts';
 import type { FlowQueue } from './flow-queue.ts';
 import type { Priority } from './inference.ts';
@@ -38,7 +38,8 @@ export class Dispatcher {
   };
   #turn = 0;
   #scheduled = false;
-  #delayed = false;
+  /** The instant for which a timer is set, with `maxQueueDelayMs`. */
+  #delay: { readonly until: number; readonly timer: Timer } | undefined;
   #dispatching = false;
 
   constructor(options: DispatcherOptions) {
@@ -101,17 +102,17 @@ export class Dispatcher {
   #holdBack(flow: FlowQueue, now: number): boolean {
     const { maxQueueDelayMs, maxBatchSize, clock } = this.#options;
     if (maxQueueDelayMs <= 0 || flow.waitingCount >= maxBatchSize || flow.hasGroup()) return false;
-    const remainingMs = (flow.oldestSince() ?? now) + maxQueueDelayMs - now;
-    if (remainingMs <= 0) return false;
-    if (!this.#delayed) {
-      this.#delayed = true;
-      clock.setTimer(this.#onDelay, Math.ceil(remainingMs), undefined);
+    const until = (flow.oldestSince() ?? now) + maxQueueDelayMs;
+    if (until <= now) return false;
+    if (this.#delay === undefined || until < this.#delay.until) {
+      if (this.#delay !== undefined) clock.clearTimer(this.#delay.timer);
+      this.#delay = { until, timer: clock.setTimer(this.#onDelay, Math.ceil(until - now), undefined) };
     }
     return true;
   }
 
   readonly #onDelay = (): void => {
-    this.#delayed = false;
+    this.#delay = undefined;
     this.dispatch();
   };
 

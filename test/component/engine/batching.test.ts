@@ -94,6 +94,22 @@ t.test('maxQueueDelayMs holds a short queue back, and no longer', async (t) => {
   t.equal(executor.runs.length, 2, 'a full batch does not wait');
 });
 
+t.test('maxQueueDelayMs: of two models that hold back, the one that has waited longest ends the delay', async (t) => {
+  const models = [fakeModel('a'), fakeModel('b')];
+  const { call, clock, executor } = engineFixture({ models, costMs: () => 8, limits: { maxQueueDelayMs: 10, maxBatchSize: 2 } });
+  for (const id of [1, 2]) call(textOf(id, 12), { model: 'a' });
+  await clock.advance(1);
+  t.equal(executor.runs.length, 1, 'a full batch does not wait');
+  // b waits from now on, a from 4 ms later on; the worker is free 7 ms from now and meets a first.
+  const startedAt = clock.now();
+  call(textOf(3, 12), { model: 'b' });
+  await clock.advance(4);
+  call(textOf(4, 12), { model: 'a' });
+  await clock.advance(30);
+  const run = executor.runs.find(({ model }) => model === 'b@1');
+  t.equal((run?.startedAt ?? 0) - startedAt, 10);
+});
+
 t.test('a dependent model runs one text at a time and says so once', async (t) => {
   const { call, clock, executor, engine, warnings } = engineFixture({ costMs: cheapRows, loaded: false });
   executor.load(loadedModel('a@1', { invariance: 'dependent', maxDifference: 0.26, costSamples: samplesOf(cheapRows) }));
