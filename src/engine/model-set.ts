@@ -55,6 +55,7 @@ export class ModelSet implements Iterable<ServedModel> {
       model.registered = registered;
       byName.set(name, model);
     }
+    for (const name of this.#byName.keys()) if (!byName.has(name)) this.#options.metrics.modelRemoved(name);
     this.#byName = byName;
     this.adoptLoaded();
     for (const model of this.#all.values()) this.retireIfIdle(model);

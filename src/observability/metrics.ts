@@ -178,6 +178,14 @@ export class Metrics {
     this.#modelInfo.set(of, 1);
   }
 
+  /** A reload has left this model out. */
+  modelRemoved(model: string): void {
+    const labels = this.#loadedModels.get(model);
+    if (labels === undefined) return;
+    this.#modelInfo.remove(labels);
+    this.#loadedModels.delete(model);
+  }
+
   deviceChosen(of: { readonly device: string; readonly requested: string; readonly reason: string }): void {
     this.#deviceInfo.set(of, 1);
   }

@@ -120,6 +120,15 @@ t.test('a reload that keeps a revision keeps its queue, and takes over its new f
   t.match(engine.models(), [{ name: 'renamed', status: 'ready', default: true }]);
 });
 
+t.test('a reload that leaves a model out takes it off the metrics page', async (t) => {
+  const { engine, metric } = engineFixture({ models: [fakeModel('a'), fakeModel('b')] });
+  const series = (name: string): string =>
+    `glossa_model_info{model="${name}",task="text-classification",dtype="q8",digest="1",invariance="exact"}`;
+  t.same([await metric(series('a')), await metric(series('b'))], [1, 1]);
+  engine.setModels([fakeModel('a')]);
+  t.same([await metric(series('a')), await metric(series('b'))], [1, 0]);
+});
+
 t.test('a model that is gone', async (t) => {
   const { call, clock, engine } = engineFixture({ models: [fakeModel('a'), fakeModel('b')] });
   engine.setModels([fakeModel('b')]);
