@@ -62,7 +62,8 @@ export class Exchange {
 
   #end(request: FastifyRequest, reply: FastifyReply, sent: boolean): void {
     const code = sent ? this.#code : (connectionFault(request.raw.socket) ?? 'client_closed');
-    if (!sent) this.#abort?.abort();
+    // Made here when nobody has asked for it yet: who asks later must learn that the client is gone.
+    if (!sent) (this.#abort ??= new AbortController()).abort();
     const ms = performance.now() - this.startedAt;
     const route = this.#inferenceRoute ?? request.routeOptions.url ?? 'unmatched';
     const status = code === undefined ? reply.statusCode : problems[code].status;
