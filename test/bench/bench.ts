@@ -38,7 +38,7 @@ export class Bench {
   #loadedMix = '';
   #service: Service | undefined;
   #mixBound: number | undefined;
-  #capacity: number | undefined;
+  #capacity = 0;
   #checkedCount = 0;
   #failedCount = 0;
   #othersShare = 0;
@@ -113,13 +113,13 @@ export class Bench {
     this.#mixBound = Math.max(this.#mixBound ?? 0, textsPerSecond);
   }
 
-  /** Requests a second that the service answered on the mix, one text each; the bound when that was not measured. */
-  async capacity(): Promise<number> {
-    return this.#capacity ?? (await this.mixBound());
+  /** The most requests a second that the service answered on the mix, one text each; 0 while that was not measured. */
+  get capacity(): number {
+    return this.#capacity;
   }
 
   noteCapacity(textsPerSecond: number): void {
-    this.#capacity = Math.max(this.#capacity ?? 0, textsPerSecond);
+    this.#capacity = Math.max(this.#capacity, textsPerSecond);
   }
 
   /** Counts answers that were compared, and those that were wrong or missing. */

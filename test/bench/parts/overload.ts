@@ -24,13 +24,13 @@ async function measure(bench: Bench, service: Service): Promise<void> {
   const workload = await bench.workload(bench.mix);
   // Memory before is that of a service which has seen full load: what overload adds is the question.
   const { textsPerSecond } = await serviceRound(bench, service, { workload, connections: 64 });
-  const capacity = Math.max(textsPerSecond, await bench.capacity());
+  bench.noteCapacity(textsPerSecond);
   await sleep(2000);
   const before = service.memory().rssBytes;
   const result = await openLoop({
     port: service.port,
     workload,
-    ratePerSecond: factor * capacity,
+    ratePerSecond: factor * bench.capacity,
     durationMs: bench.options.overloadMs,
     seed: 5,
     maxConnections,

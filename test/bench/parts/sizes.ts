@@ -8,6 +8,12 @@ import type { Part } from '../bench.ts';
 
 const megabyte = 1e6;
 
+interface Weight {
+  readonly fileBytes: number;
+  readonly diskBytes: number;
+  readonly foreignBytes: number;
+}
+
 export const sizes: Part = {
   name: 'sizes',
   what: 'node_modules of `npm ci --omit=dev` in a temporary directory (needs the registry or a warm npm cache)',
@@ -37,6 +43,8 @@ export const sizes: Part = {
         bar: { relation: '≤', limit: 350 },
         note: `${Math.round(total.fileBytes / megabyte)} MB of files; ${heaviest.map((item) => `${item.name} ${item.megabytes.toFixed(1)}`).join(', ')}`,
       });
+      const own = (total.diskBytes - total.foreignBytes) / megabyte;
+      bench.report.add({ part: 'sizes', what: "without other platforms' binaries", value: own, unit: 'MB' });
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
@@ -49,15 +57,23 @@ function packages(modules: string): string[] {
     .flatMap((name) => (name.startsWith('@') ? readdirSync(join(modules, name)).map((inner) => join(name, inner)) : [name]));
 }
 
-/** Bytes of the files below a path, and of the blocks they take. */
-function weigh(path: string): { fileBytes: number; diskBytes: number } {
+/** Bytes of the files below a path, of the blocks they take, and of those blocks that hold other platforms' binaries. */
+function weigh(path: string): Weight {
   const stat = lstatSync(path);
-  const sum = { fileBytes: stat.isDirectory() ? 0 : stat.size, diskBytes: stat.blocks * 512 };
-  if (!stat.isDirectory()) return sum;
+  const diskBytes = stat.blocks * 512;
+  if (!stat.isDirectory()) return { fileBytes: stat.size, diskBytes, foreignBytes: isForeign(path) ? diskBytes : 0 };
+  const sum = { fileBytes: 0, diskBytes, foreignBytes: 0 };
   for (const name of readdirSync(path)) {
     const inner = weigh(join(path, name));
     sum.fileBytes += inner.fileBytes;
     sum.diskBytes += inner.diskBytes;
+    sum.foreignBytes += inner.foreignBytes;
   }
   return sum;
+}
+
+/** Whether a path names another platform: `…/darwin/arm64/…`, `name.linux-arm64-gnu.node`. musl is not told from glibc. */
+function isForeign(path: string): boolean {
+  const [, system, architecture] = /[/.](darwin|win32|linux|android)[/-](\w+)/u.exec(path) ?? [];
+  return system !== undefined && (system !== process.platform || architecture !== process.arch);
 }
