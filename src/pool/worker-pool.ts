@@ -59,17 +59,19 @@ export interface WorkerPoolOptions {
 export interface ReloadHooks {
   /** A worker with the new models serves; the old ones still do. */
   onFirstReady(): void;
-  /** Awaited before the last worker with the old models goes: by then nothing may need them. */
-  beforeLastRetire(): Promise<void>;
+  /** Awaited before the last worker that has these replaced models (by id) goes: by then nothing may need them. */
+  beforeLastRetire(models: readonly string[]): Promise<void>;
 }
 
 /** A cancelled run ends at its next graph node. */
-const cancelGraceMs = 3000;
+const cancelGraceMs = 2000;
 
 export class WorkerPool implements Executor {
   readonly #options: WorkerPoolOptions;
   #models: readonly ModelDescriptor[];
   readonly #slots = new Map<WorkerId, WorkerSlot>();
+  /** Replaced by a reload: they end after their running batch. */
+  readonly #retiring = new Set<WorkerSlot>();
   readonly #loaded = new Map<string, LoadedModel>();
   readonly #deaths = new ModelDeaths();
   readonly #listeners: (() => void)[] = [];
@@ -157,6 +159,7 @@ export class WorkerPool implements Executor {
     this.#reloading = true;
     try {
       const old = [...this.#slots.values()];
+      const kept = new Set(models.map((model) => model.id));
       for (const [index, retiring] of old.entries()) {
         if (this.#closing !== undefined) throw new ServiceError('shutting_down', 'the service ends');
         const slot = this.#addSlot(models, index, () => true);
@@ -165,6 +168,7 @@ export class WorkerPool implements Executor {
         } catch (end) {
           if (index === 0) {
             this.#slots.delete(slot.id);
+            this.#options.native?.retain(new Set(this.#models.map((model) => model.id)));
             throw this.#startupError(end as WorkerEnd, models);
           }
           slot.retryAfterFailedStart(end as WorkerEnd);
@@ -173,10 +177,11 @@ export class WorkerPool implements Executor {
           this.#models = models;
           hooks.onFirstReady();
         }
-        if (index === old.length - 1) await hooks.beforeLastRetire();
+        const orphans = [...retiring.models].filter((id) => !kept.has(id) && this.#count(id, (other) => other !== retiring) === 0);
+        if (orphans.length > 0) await hooks.beforeLastRetire(orphans);
         await this.#retire(retiring);
       }
-      this.#forgetModelsBut(models);
+      this.#forgetModelsBut(kept);
     } finally {
       this.#reloading = false;
     }
@@ -193,7 +198,7 @@ export class WorkerPool implements Executor {
 
   /** Kills worker processes and cancels the runs of threads, at once: for a process that ends itself next. */
   interruptAll(): void {
-    for (const slot of this.#slots.values()) slot.handle?.interrupt();
+    for (const slot of this.#living()) slot.handle?.interrupt();
   }
 
   async #closeAll(timeoutMs: number): Promise<void> {
@@ -204,13 +209,15 @@ export class WorkerPool implements Executor {
         const rejectWhenAny = (stuck: readonly WorkerSlot[]): void => {
           if (stuck.length > 0) reject(new ServiceError('deadline_exceeded', `${stuck.length} worker threads still run`));
         };
-        const interrupted = [...this.#slots.values()].filter(isClosing).map((slot) => ({ slot, how: slot.handle?.interrupt() }));
+        const interrupted = this.#living()
+          .filter(isClosing)
+          .map((slot) => ({ slot, how: slot.handle?.interrupt() }));
         rejectWhenAny(interrupted.filter(({ how }) => how === 'impossible').map(({ slot }) => slot));
         timer = setTimeout(() => rejectWhenAny(interrupted.map(({ slot }) => slot).filter(isClosing)), cancelGraceMs);
       }, timeoutMs);
     });
     try {
-      await Promise.race([timeout, Promise.all([...this.#slots.values()].map((slot) => slot.close()))]);
+      await Promise.race([timeout, Promise.all(this.#living().map((slot) => slot.close()))]);
     } finally {
       clearTimeout(timer);
     }
@@ -220,12 +227,17 @@ export class WorkerPool implements Executor {
 
   async #retire(slot: WorkerSlot): Promise<void> {
     this.#slots.delete(slot.id);
+    this.#retiring.add(slot);
     this.#notify();
     await slot.close();
+    this.#retiring.delete(slot);
   }
 
-  #forgetModelsBut(models: readonly ModelDescriptor[]): void {
-    const kept = new Set(models.map((model) => model.id));
+  #living(): WorkerSlot[] {
+    return [...this.#slots.values(), ...this.#retiring];
+  }
+
+  #forgetModelsBut(kept: ReadonlySet<string>): void {
     for (const id of this.#loaded.keys()) if (!kept.has(id)) this.#loaded.delete(id);
     this.#deaths.retain(kept);
     this.#options.native?.retain(kept);
