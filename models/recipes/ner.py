@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import ner_train
+from . import ner_data, ner_train
 from .base import MODELS, WORK
 from .cards import ner_card
 from .convert import convert_directory
@@ -93,7 +93,8 @@ def ship(work: Path, out: Path, provisional: bool) -> None:
     state = best_weights(model, work / "state.pt")
     model.eval()
     cutter = tokenizer()
-    hf = export(model, LABELS, work / "hf", {"token_type_ids": "case"}, MODEL_MAX)
+    glossa = {"token_type_ids": "case", "window_tokens": ner_data.MAX_LENGTH}
+    hf = export(model, LABELS, work / "hf", glossa, MODEL_MAX)
     calibration = [encode(cutter, s, True).example for s in training(SEED)[::61]]
     convert_directory(hf, out, features(calibration), forms=(), report=work / "forms")
     dev = development()["uner_ewt.dev"]

@@ -1,7 +1,7 @@
 // Who is let in: limits on inputs, and whether a deadline can be met given the work that waits. Main thread; pure.
 // Knows estimates and counts; must not know HTTP.
 import { ServiceError } from '../errors.ts';
-import type { Task, TextInput } from '../tasks/task.ts';
+import { rowTokens, type Task, type TextInput } from '../tasks/task.ts';
 import { classWeights } from './choose-next.ts';
 import { inputPath } from './entry.ts';
 import type { Executor } from './executor.ts';
@@ -55,7 +55,7 @@ export function checkEntryCount(count: number): void {
 
 /** Estimated lone worker milliseconds before the true token counts are known; low rather than high. */
 export function roughMs(model: ServedModel, inputs: readonly TextInput[], windowed: boolean): number {
-  const { maxTokens } = model.descriptor.facts;
+  const maxTokens = rowTokens(model.descriptor.facts, windowed);
   const { cost } = model.batcher;
   let sum = 0;
   for (const { text, pair } of inputs) {

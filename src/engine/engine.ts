@@ -2,7 +2,7 @@
 // Composes admission, tokenisation, queues and dispatch; knows no HTTP and no ONNX Runtime.
 import { ServiceError, toServiceError } from '../errors.ts';
 import type { Metrics } from '../observability/metrics.ts';
-import type { Encoding, Task, TextInput } from '../tasks/task.ts';
+import { type Encoding, rowTokens, type Task, type TextInput } from '../tasks/task.ts';
 import { Admission, checkEntryCount, checkInputs, roughMs } from './admission.ts';
 import { BatchRunner } from './batch-run.ts';
 import { type Clock, systemClock } from './clock.ts';
@@ -128,7 +128,7 @@ export class Engine implements InferenceEngine {
       const { facts } = registered.descriptor;
       const stride = task.windowed ? task.stride?.(body, facts) : undefined;
       const encoded = await encodeInputs(registered, inputs, {
-        maxTokens: facts.maxTokens,
+        maxTokens: rowTokens(facts, task.windowed),
         truncate: inference.truncate,
         needsOffsets: task.needsOffsets,
         tokenTypes: registered.descriptor.tokenTypes,

@@ -19,6 +19,8 @@ const offsetFamilies =
 /** `model_max_length` of a tokenizer that knows no limit is 1e30. */
 const noLimit = 1e9;
 const fallbackMaxTokens = 512;
+/** Room for two special tokens, some of the text and an overlap. */
+const leastWindowTokens = 8;
 
 /** @throws Error when config.json names no architecture that Glossa serves */
 export function readTask(json: ModelJson): TaskName {
@@ -42,6 +44,7 @@ export function readFacts(json: ModelJson, task: TaskName): ModelFacts {
     problemType: readProblemType(json.config, labels.length),
     pooling: task === 'feature-extraction' ? readPooling(json) : 'mean',
     maxTokens: readMaxTokens(json, task),
+    ...readWindow(json.config),
     hiddenSize: task === 'feature-extraction' ? readHiddenSize(json) : 0,
   };
 }
@@ -91,6 +94,14 @@ export function readMaxTokens(json: ModelJson, task: TaskName): number {
   const sentence = task === 'feature-extraction' ? numberOf(json.sentenceBert, 'max_seq_length') : undefined;
   const limits = [usable, tokenizer, sentence].filter((limit): limit is number => limit !== undefined && limit > 0 && limit < noLimit);
   return limits.length === 0 ? fallbackMaxTokens : Math.floor(Math.min(...limits));
+}
+
+/** `glossa.window_tokens`: how long windows of documents are best; models read worse what is longer than their training texts. */
+function readWindow(config: JsonObject): Pick<ModelFacts, 'windowTokens'> {
+  const windowTokens = integerOf(objectOf(config, 'glossa'), 'window_tokens');
+  if (windowTokens === undefined) return {};
+  if (windowTokens < leastWindowTokens) throw new Error(`glossa.window_tokens in config.json is below ${leastWindowTokens}`);
+  return { windowTokens };
 }
 
 function positionOffset(config: JsonObject): number {

@@ -16,6 +16,8 @@ export interface ModelFacts {
   readonly pooling: 'mean' | 'cls' | 'max' | 'last';
   /** Most tokens of one input, special tokens included. */
   readonly maxTokens: number;
+  /** Tokens of one window of a document, when fewer than `maxTokens` are best: the length that the model was trained at. */
+  readonly windowTokens?: number;
   /** Width of an embedding; 0 when the model has none. */
   readonly hiddenSize: number;
 }
@@ -124,6 +126,11 @@ export interface Task<Body = unknown, Options = unknown, Result = unknown, Item 
   reduce(outputs: NamedTensors, batch: BatchRows, options: readonly Options[], model: ModelFacts): Result[];
   /** All parts of one item, in input and window order → the item. */
   present(parts: readonly Part<Result>[], body: Body, model: ModelFacts): Item;
+}
+
+/** Most tokens of one row of this task: a window of a document where the task cuts documents, else the model's maximum. */
+export function rowTokens(model: ModelFacts, windowed: boolean): number {
+  return windowed ? Math.min(model.windowTokens ?? model.maxTokens, model.maxTokens) : model.maxTokens;
 }
 
 /** A task whose body and item types come from its schemas. */

@@ -6,7 +6,7 @@ import { CodePoints } from './code-points.ts';
 import { mergeWindows } from './merge-windows.ts';
 import { assertFinite, floatOutput } from './outputs.ts';
 import { inputsSchema, invalidField, labelOf, modelSchema, offsetUnitSchema, textsOf } from './schemas.ts';
-import { defineTask, type ModelFacts } from './task.ts';
+import { defineTask, type ModelFacts, rowTokens } from './task.ts';
 
 const request = Type.Object(
   {
@@ -80,12 +80,12 @@ export const tokenClassification = defineTask<typeof request, typeof response, n
   needsOffsets: true,
   windowed: true,
 
-  stride: (body, model) => body.stride ?? Math.min(128, model.maxTokens >> 2),
+  stride: (body, model) => body.stride ?? Math.min(128, rowTokens(model, true) >> 2),
 
   toInputs(body, model) {
     const most = mostStride(model);
     if (body.stride !== undefined && body.stride > most) {
-      throw invalidField('/stride', `must be at most ${most} for a model of ${model.maxTokens} tokens, and is ${body.stride}`);
+      throw invalidField('/stride', `must be at most ${most} for windows of ${rowTokens(model, true)} tokens, and is ${body.stride}`);
     }
     return textsOf(body.inputs);
   },
@@ -132,5 +132,5 @@ export const tokenClassification = defineTask<typeof request, typeof response, n
 
 /** Windows must go on faster than they overlap. */
 function mostStride(model: ModelFacts): number {
-  return Math.max(0, (model.maxTokens >> 1) - 1);
+  return Math.max(0, (rowTokens(model, true) >> 1) - 1);
 }

@@ -77,6 +77,17 @@ t.test('windows of one document make one item, in document order', async (t) => 
   t.same(resultOf(pending).results, [{ rows: [10, 14] }, { rows: [50] }]);
 });
 
+t.test('documents are cut at the length that the model is best at, not at the most that it takes', async (t) => {
+  const task = fakeTask({ windowed: true, stride: () => 2 });
+  const facts = { ...fakeModel('a').descriptor.facts, maxTokens: 512, windowTokens: 8 };
+  const { call, clock } = engineFixture({ costMs: cheapRows, models: [fakeModel('a', { facts })] });
+  const pending = call('10 11 12 13 14 15 16 17 18 19', { task });
+  const whole = call('10 11 12 13 14 15 16 17 18 19');
+  await clock.advance(100);
+  t.same(resultOf(pending).results, [{ rows: [10, 14] }]);
+  t.same(resultOf(whole).results, [{ rows: [10] }], 'a task that does not cut is not concerned');
+});
+
 t.test('maxQueueDelayMs holds a short queue back, and no longer', async (t) => {
   const { call, clock, executor } = engineFixture({ costMs: cheapRows, limits: { maxQueueDelayMs: 5, maxBatchSize: 4 } });
   call(textOf(1, 12));

@@ -71,6 +71,14 @@ t.test('longest input', async (t) => {
   t.throws(() => limit({ max_position_embeddings: 'many' }), /max_position_embeddings/u);
 });
 
+t.test('length of a window of a document', async (t) => {
+  const window = (config: JsonObject) => readFacts(json({ id2label: { 0: 'O' }, ...config }), 'token-classification').windowTokens;
+  t.equal(window({}), undefined);
+  t.equal(window({ glossa: { window_tokens: 128 } }), 128);
+  t.throws(() => window({ glossa: { window_tokens: 7 } }), /window_tokens/u);
+  t.throws(() => window({ glossa: { window_tokens: 'long' } }), /window_tokens/u);
+});
+
 t.test('pooling', async (t) => {
   const pooling = (value: JsonObject | undefined) => readPooling(json({}, { pooling: value }));
   t.equal(pooling(undefined), 'mean');

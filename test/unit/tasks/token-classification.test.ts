@@ -30,6 +30,7 @@ t.test('reduce gives each row the probabilities of its own tokens', (t) => {
 t.test('stride: a quarter of the model, at most 128; larger than half is refused by name', (t) => {
   t.equal(task.stride?.({ inputs: 'a' }, factsOf({ maxTokens: 512 })), 128);
   t.equal(task.stride?.({ inputs: 'a' }, factsOf({ maxTokens: 64 })), 16);
+  t.equal(task.stride?.({ inputs: 'a' }, factsOf({ maxTokens: 512, windowTokens: 128 })), 32, 'of the window that the model is best at');
   t.equal(task.stride?.({ inputs: 'a', stride: 0 }, model), 0);
   t.strictSame(task.toInputs({ inputs: 'a', stride: 255 }, model).length, 1);
   t.throws(() => task.toInputs({ inputs: 'a', stride: 256 }, model), {
