@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import type { ModelDescriptor } from '../../../src/engine/executor.ts';
 import { job, makePool, runOnFree, tinyModel } from '../../helpers/pool-fixture.ts';
 
 // Real workers start many times here, on a machine that may be busy.
@@ -110,6 +111,29 @@ for (const isolation of ['thread', 'process'] as const) {
     t.equal(pool.loaded('a@1'), undefined);
     t.strictSame(restarts, [], 'a replacement is no restart');
     t.equal((await runOnFree(pool, job('b@1', [[1]]))).results.length, 1);
+  });
+
+  t.test(`${isolation}: a replaced model that one worker has is served until nothing needs it`, async (t) => {
+    const models = (revision: number): ModelDescriptor[] => [
+      tinyModel('a', { id: `a@${revision}` }),
+      tinyModel('limited', { id: `limited@${revision}`, workerLimit: 1 }),
+      tinyModel('same', { workerLimit: 1 }),
+    ];
+    const { pool } = makePool(t, { isolation, models: models(1), workerCount: 2 });
+    await pool.start();
+    const retired: (readonly string[])[] = [];
+    await pool.reload(models(2), {
+      onFirstReady: () => {},
+      beforeLastRetire: async (ids) => {
+        retired.push(ids);
+        for (const id of ids) t.equal(pool.freeWorkers(id).length, 1, `${id} is still served`);
+      },
+    });
+    t.strictSame(retired, [['limited@1'], ['a@1']], 'each before its last worker goes; a model that stays is not asked about');
+    t.strictSame(
+      ['a@2', 'limited@2', 'same@1'].map((id) => pool.liveWorkerCount(id)),
+      [2, 1, 1],
+    );
   });
 
   t.test(`${isolation}: a reload that cannot load keeps the old set`, async (t) => {
