@@ -83,7 +83,8 @@ export class App {
   /**
    * Reads the model directories again and replaces the workers, new before old, with no request failed.
    * A second call while one is under way waits for it and starts over.
-   * Rejects, with the old models still serving, when a directory is wrong or the new workers do not start.
+   * Rejects, with the old models still serving, when a directory is wrong or the new workers do not start. Gives up
+   * silently when the service ends meanwhile.
    */
   async reload(): Promise<void> {
     while (this.#reloading !== undefined) await this.#reloading.catch(() => undefined);
@@ -91,6 +92,8 @@ export class App {
     this.#reloading = this.#reload();
     try {
       await this.#reloading;
+    } catch (error) {
+      if (!this.#lifecycle.draining) throw error;
     } finally {
       this.#reloading = undefined;
     }
@@ -130,7 +133,6 @@ export class App {
     const { models: sources, problems } = parseModelSources(values.GLOSSA_MODELS, modelsDirectory);
     if (problems.length > 0) throw new StartupError(78, problems);
     const models = await readModels(sources, this.#config, this.#device.actual, this.#logger);
-    const old = this.#models.map((model) => model.descriptor.id);
     await this.#pool.reload(
       models.map((model) => model.descriptor),
       {
@@ -138,7 +140,7 @@ export class App {
           this.#models = models;
           this.#engine.setModels(models);
         },
-        beforeLastRetire: () => this.#engine.idle(old.filter((id) => models.every((model) => model.descriptor.id !== id))),
+        beforeLastRetire: (replaced) => this.#engine.idle(replaced),
       },
     );
     this.#logger.info({ models: models.map(({ descriptor: { name, revision } }) => ({ name, revision })) }, 'reloaded');
@@ -151,7 +153,7 @@ export class App {
     const drain = new Drain(this.server.server, { delayMs: GLOSSA_DRAIN_DELAY_MS, timeoutMs: GLOSSA_DRAIN_TIMEOUT_MS });
     await drain.run(() => this.#engine.drain());
     if (drain.late) this.#logger.warn({ connections: drain.cutCount }, 'drain deadline: what was left has been cut off');
-    await this.#reloading?.catch(() => undefined);
+    // A reload that is under way ends with its workers: waiting for it could outlast the drain deadline.
     await this.#stop(drain.late ? lateMs : undefined);
   }
 
@@ -218,7 +220,11 @@ export async function buildApp(config: Config, logger: Logger): Promise<App> {
     trustProxy: config.trustProxy,
     lifecycle: { isStarted: () => lifecycle.started, isDraining: () => lifecycle.draining },
   };
-  const [server, operations] = await Promise.all([buildServer(options), buildOpsServer(options)]);
+  const [server, operations] = await Promise.all([buildServer(options), buildOpsServer(options)]).catch(async (error: unknown) => {
+    // An exit while a worker thread warms up would abort the process and lose the exit code.
+    await pool.close().catch(() => undefined);
+    throw error;
+  });
   return new App({ server, operations, config, logger, device, pool, loaded, engine, lifecycle, models });
 }
 

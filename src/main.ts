@@ -20,12 +20,22 @@ let app: App | undefined;
 process.on('uncaughtException', (error) => void crash(error));
 process.on('unhandledRejection', (reason) => void crash(reason));
 
+/** A start may fetch models for minutes: a SIGHUP must not end it, and counts once the service is ready. */
+let earlyHangUp = false;
+let onHangUp = (): void => {
+  earlyHangUp = true;
+};
+process.on('SIGHUP', () => onHangUp());
+
 try {
   const config = loadConfig(process.env);
   logger = createLogger({ level: config.values.LOG_LEVEL });
   app = await buildApp(config, logger);
   handleSignals(app, config, logger);
   await app.start();
+  const service = app;
+  onHangUp = () => reload(service, logger);
+  if (earlyHangUp) onHangUp();
 } catch (error) {
   await failStart(error);
 }
@@ -56,13 +66,14 @@ function handleSignals(service: App, config: Config, log: Logger): void {
   };
   process.on('SIGTERM', end);
   process.on('SIGINT', end);
-  process.on('SIGHUP', () => {
-    service.reload().catch((error: unknown) => {
-      log.error(
-        { problems: error instanceof StartupError ? error.problems : [String(error)] },
-        'reload failed: the models from before are still served',
-      );
-    });
+}
+
+function reload(service: App, log: Logger): void {
+  service.reload().catch((error: unknown) => {
+    log.error(
+      { problems: error instanceof StartupError ? error.problems : [String(error)] },
+      'reload failed: the models from before are still served',
+    );
   });
 }
 

@@ -172,6 +172,30 @@ t.test('SIGHUP serves what the directory holds now, with no request failed', gua
   t.same(await service.stop(), { code: 0, signal: null });
 });
 
+t.test('SIGHUP before the service is ready reloads it as soon as it is', guard, async (t) => {
+  const directory = modelDirectory(t, { config: { glossa: { fake: { fixedMs: 100 } } } });
+  const service = new Service(t, settings(directory));
+  await service.logged('listening');
+  service.signal('SIGHUP');
+  await service.logged('reloaded');
+  t.ok(service.lines.findIndex(({ msg }) => msg === 'ready') < service.lines.findIndex(({ msg }) => msg === 'reloaded'));
+  t.same(await service.stop(), { code: 0, signal: null });
+});
+
+t.test('SIGTERM during a reload does not wait for the workers that it would start', guard, async (t) => {
+  const directory = modelDirectory(t, { config: { glossa: { fake: { fixedMs: 100 } } } });
+  const service = await Service.start(t, settings(directory, { GLOSSA_WORKERS: '3' }));
+  const readyCount = (): number => service.lines.filter(({ msg }) => msg === 'worker ready').length;
+  service.signal('SIGHUP');
+  await service.until(() => (readyCount() > 3 ? true : undefined), 'a worker of the reload');
+  t.same(await service.stop(), { code: 0, signal: null });
+  t.notOk(service.lines.some(({ msg }) => msg === 'reloaded'));
+  t.notOk(
+    service.lines.some(({ level }) => level === 'error' || level === 'fatal'),
+    'and it is no failure',
+  );
+});
+
 t.test('a link to a directory is followed anew at each reload', guard, async (t) => {
   const root = t.testdir({});
   for (const name of ['first', 'late']) writeModelDirectory(join(root, name));

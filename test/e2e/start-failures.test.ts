@@ -45,6 +45,13 @@ const cases: readonly Case[] = [
     problems: [/GLOSSA_TEST_FAULTS/u],
   },
   {
+    // Found while real workers warm up: an exit during a run would end in SIGABRT.
+    name: 'a trusted proxy that is no address',
+    environment: () => ({ GLOSSA_DEVICE: 'cpu', GLOSSA_WORKERS: '1', GLOSSA_TRUST_PROXY: 'proxy.example' }),
+    exitCode: 78,
+    problems: [/^GLOSSA_TRUST_PROXY: "proxy\.example"/u],
+  },
+  {
     name: 'a model without a file that it needs',
     environment: (root) => ({
       ...fake,
