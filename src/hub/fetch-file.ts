@@ -48,8 +48,13 @@ async function attemptFile(file: RemoteFile, part: string, client: HubClient, ur
     const resumed = response.statusCode === 206 && response.headers['content-range']?.startsWith(`bytes ${have}-`) === true;
     const handle = await open(part, resumed ? 'a' : 'w');
     try {
-      // Chunk by chunk, so that what came before a connection broke is kept.
-      for await (const chunk of response) await handle.write(chunk as Buffer);
+      let sizeBytes = resumed ? have : 0;
+      // Chunk by chunk, so that what came before a connection broke is kept, and no more than was promised.
+      for await (const chunk of response as AsyncIterable<Buffer>) {
+        sizeBytes += chunk.length;
+        if (sizeBytes > file.sizeBytes) throw new Error(`more than ${file.sizeBytes} bytes came`);
+        await handle.write(chunk);
+      }
       await handle.sync();
     } finally {
       await handle.close();

@@ -11,6 +11,8 @@ export interface HubFault {
   readonly status?: number;
   /** Sends other bytes of the same length. */
   readonly corrupt?: boolean;
+  /** Sends the file and then without end. */
+  readonly endless?: boolean;
   /** Ignores Range. */
   readonly wholeFile?: boolean;
   /** Redirects to this address. */
@@ -120,6 +122,12 @@ function serve(request: IncomingMessage, response: ServerResponse, content: Buff
   const start = fault.wholeFile === true ? 0 : Number(/^bytes=(?<start>\d+)-$/u.exec(request.headers.range ?? '')?.groups?.['start'] ?? 0);
   const body = Buffer.from(content.subarray(start));
   if (fault.corrupt === true) body[0] = (body[0] ?? 0) ^ 1;
+  if (fault.endless === true) {
+    const more = (): void => void (response.destroyed || response.write(Buffer.alloc(65_536), more));
+    response.writeHead(200);
+    response.write(content, more);
+    return;
+  }
   const range = start > 0 ? { 'content-range': `bytes ${start}-${content.length - 1}/${content.length}` } : {};
   response.writeHead(start > 0 ? 206 : 200, { ...range, 'content-length': body.length });
   if (fault.cutAfterBytes === undefined) return void response.end(body);

@@ -1,3 +1,4 @@
+// Fetching from a hub that the test starts on loopback: whole, broken off, refused, offline.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { lstatSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
@@ -130,6 +131,13 @@ t.test('other bytes than promised are thrown away', async (t) => {
   other.hub.fail('config.json', ...Array.from({ length: 5 }, () => ({ corrupt: true })));
   await other.refused(/config\.json: .*digest or size differs/u);
   t.notOk(filesIn(other.home).some((file) => file.includes('config.json')));
+});
+
+t.test('a file that is longer than promised is not read to its end', { timeout: 60_000 }, async (t) => {
+  const { hub, fetch, home } = await setUp(t);
+  hub.fail('onnx/model.onnx', { endless: true });
+  t.ok(isWhole(await fetch(), 'onnx/model.onnx'));
+  t.notOk(filesIn(home).some((file) => file.endsWith('.part')));
 });
 
 t.test('a damaged rest of an earlier download is found out', async (t) => {
