@@ -50,12 +50,13 @@ export class BatchRunner {
       const job = collate(model.id, batch.entries);
       const outcome = await executor.runBatch(worker, job, limitOf(batch));
       this.#answer(model, batch, outcome);
+      // What hung or died says nothing of how fast runs are.
+      model.paced(batch.aloneMs, clock.now() - batch.startedAt);
     } catch (error) {
       this.#fail(model, batch, toServiceError(error));
     }
     model.runningBatchCount--;
     model.runningMs = model.runningBatchCount === 0 ? 0 : model.runningMs - batch.aloneMs;
-    model.paced(batch.aloneMs, clock.now() - batch.startedAt);
     onEnd(model);
   }
 

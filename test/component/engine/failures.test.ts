@@ -219,3 +219,15 @@ t.test("a run is not given up for a client's short deadline: it gets ten times i
   await clock.advance(1100);
   t.equal(executor.workers[0]?.state, 'free', 'given up and replaced');
 });
+
+t.test('a run that hung does not make the next ones look slow', async (t) => {
+  const estimatedWaitMs = async (hangs: boolean): Promise<number> => {
+    const { call, clock, engine } = engineFixture({ costMs: () => 10, end: (run) => (has(run, 666) ? 'hang' : 'ok') });
+    if (hangs) call(textOf(666, 12), { timeoutMs: 1000 });
+    await clock.advance(5000);
+    for (let id = 10; id < 20; id++) call(textOf(id, 12));
+    await clock.settle();
+    return engine.status().estimatedWaitMs;
+  };
+  t.equal(await estimatedWaitMs(true), await estimatedWaitMs(false));
+});
