@@ -1,3 +1,4 @@
+// Settings: types, defaults, every problem at once, contradictions, and the table for the README.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';

@@ -1,3 +1,4 @@
+// Which ONNX file of a directory is served, by device and wanted form.
 import t from 'tap';
 import { chooseGraph } from '../../../src/engine/graph-choice.ts';
 import { wantedFiles } from '../../../src/engine/wanted-files.ts';

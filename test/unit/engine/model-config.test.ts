@@ -1,3 +1,4 @@
+// What config.json and its neighbours say of a model: task, labels, pooling, limits.
 import t from 'tap';
 import {
   type JsonObject,

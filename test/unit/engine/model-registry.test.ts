@@ -1,3 +1,4 @@
+// Model directories on disk: what is read of them, and what is refused with which exit code.
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';

@@ -1,3 +1,4 @@
+// GLOSSA_MODELS as text: names, directories, hub ids and options, and what is wrong with them.
 import { join } from 'node:path';
 import t from 'tap';
 import { parseModelSources } from '../../../src/engine/model-sources.ts';

@@ -1,3 +1,4 @@
+// Which files beside a graph hold its weights, read from the protobuf.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';

@@ -1,3 +1,4 @@
+// Waiting times between starts that fail.
 import t from 'tap';
 import { backOffMs, maxFailedStarts } from '../../../src/pool/back-off.ts';
 

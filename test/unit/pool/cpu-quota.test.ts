@@ -1,3 +1,4 @@
+// Cores that a container may use, from fabricated cgroup files.
 import t from 'tap';
 import { cgroupDirectories, parseCfsQuota, parseCpuMax, usableCores } from '../../../src/pool/cpu-quota.ts';
 

@@ -1,3 +1,4 @@
+// Whether CUDA can be had, and how its absence is explained.
 import t from 'tap';
 import { explainCudaError, probeCuda } from '../../../src/pool/device-probe.ts';
 

@@ -1,3 +1,4 @@
+// When deaths of workers fail a model, in virtual time.
 import t from 'tap';
 import { ModelDeaths } from '../../../src/pool/model-deaths.ts';
 

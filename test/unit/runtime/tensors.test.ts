@@ -1,3 +1,4 @@
+// The numeric kernels against plain implementations.
 import * as fc from 'fast-check';
 import t from 'tap';
 import { argmax, float16ToFloat32, normalizeInPlace, poolInto, sigmoidInto, softmaxInto, topK } from '../../../src/runtime/tensors.ts';

@@ -1,3 +1,4 @@
+// Offsets in code points, UTF-16 units and bytes.
 import * as fc from 'fast-check';
 import t from 'tap';
 import { CodePoints } from '../../../src/tasks/code-points.ts';

@@ -1,3 +1,4 @@
+// Hooks of the embedding task on fabricated outputs.
 import t from 'tap';
 import { embedding as task } from '../../../src/tasks/embedding.ts';
 import type { Encoding, ModelFacts } from '../../../src/tasks/task.ts';

@@ -1,3 +1,4 @@
+// Hooks of text classification on fabricated logits.
 import t, { type Test } from 'tap';
 import { defaultScoreFunction, textClassification as task } from '../../../src/tasks/text-classification.ts';
 import type { Encoding, ModelFacts } from '../../../src/tasks/task.ts';

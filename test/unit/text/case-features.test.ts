@@ -1,3 +1,4 @@
+// Case classes of words: the same rule as models/recipes/case.py.
 import t from 'tap';
 import { caseOf } from '../../../src/text/case-features.ts';
 import { TextTokenizer } from '../../../src/text/tokenizer.ts';

@@ -1,3 +1,4 @@
+// Windows over long documents cover every token and are cut between words.
 import * as fc from 'fast-check';
 import t from 'tap';
 import { cutWindows } from '../../../src/text/windows.ts';

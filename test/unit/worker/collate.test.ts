@@ -1,3 +1,4 @@
+// Rows of token ids as padded input tensors.
 import * as fc from 'fast-check';
 import t from 'tap';
 import type { TensorDescription } from '../../../src/runtime/session.ts';

@@ -1,3 +1,4 @@
+// The fault plan of the tests: when it applies.
 import t from 'tap';
 import { Faults, hasRowWith } from '../../../src/worker/faults.ts';
 import { tokenRows } from '../../helpers/pool-fixture.ts';

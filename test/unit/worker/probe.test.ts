@@ -1,3 +1,4 @@
+// What the invariance probe is made of: differences of results, their classes, and rows of a flat batch.
 import t from 'tap';
 import { classify, difference, splitRows } from '../../../src/worker/probe.ts';
 import { tokenRows } from '../../helpers/pool-fixture.ts';

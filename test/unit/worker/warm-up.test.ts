@@ -1,3 +1,4 @@
+// Warm-up and cost curve: shapes, budget, valid token ids.
 import t from 'tap';
 import type { Session } from '../../../src/runtime/session.ts';
 import type { Task } from '../../../src/tasks/task.ts';
