@@ -29,7 +29,6 @@ declare module 'autocannon' {
     readonly errors: number;
     readonly timeouts: number;
     readonly mismatches: number;
-    readonly non2xx: number;
   }
 
   export default function autocannon(options: CannonOptions): Promise<CannonResult>;

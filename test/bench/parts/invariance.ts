@@ -8,6 +8,8 @@ import type { Service } from '../service.ts';
 const bar = { relation: '≤', limit: 1e-6 } as const;
 const batchTexts = 16;
 const concurrentConnections = 64;
+/** Equality has nothing to do with speed: no answer is refused on a busy machine. */
+const patient = { GLOSSA_REQUEST_TIMEOUT_MS: '600000' };
 
 export const invariance: Part = {
   name: 'invariance',
@@ -17,7 +19,7 @@ export const invariance: Part = {
     if (models.length === 0) throw new Error('models/ holds no model');
     await inSession(bench, models);
     const only = models.map((model) => `${model.name}=${model.directory}`).join(',');
-    await bench.withService({ embedded: true, environment: { GLOSSA_MODELS: only } }, async (service) => {
+    await bench.withService({ embedded: true, environment: { GLOSSA_MODELS: only, ...patient } }, async (service) => {
       for (const model of models) await served(bench, service, model);
     });
   },

@@ -7,7 +7,7 @@ import type { ServiceMemory } from '../processes.ts';
 import type { Service } from '../service.ts';
 import { encodeRequest } from '../workload.ts';
 
-const workers = { GLOSSA_WORKERS: '2', GLOSSA_THREADS_PER_WORKER: '1' };
+const workers = { GLOSSA_WORKERS: '2', GLOSSA_THREADS_PER_WORKER: '1', GLOSSA_REQUEST_TIMEOUT_MS: '600000' };
 const mebibyte = 1024 * 1024;
 const connections = 32;
 
