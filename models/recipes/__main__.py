@@ -16,6 +16,8 @@ COMMANDS = {
     "convert": ("convert.command", "a Hugging Face BERT directory to a served one"),
     "embedder": ("embedder", "all-MiniLM-L6-v2 to models/embedder"),
     "ner": ("ner", "persons, places and organisations: train models/ner"),
+    "smollm2": ("smollm2.command", "SmolLM2-135M-Instruct to models/smollm2"),
+    "tiny-llama": ("smollm2.tiny", "a tiny random decoder in the same layout, for tests"),
     "sentiment": ("sentiment", "positive or negative: train models/sentiment"),
 }
 

@@ -68,7 +68,10 @@ class GraphBuilder:
         **attributes: Any,
     ) -> list[str]:
         self._count += 1
-        names = [o or f"{kind}_{self._count}_{i}" for i, o in enumerate(outputs)]
+        # "" is an optional output that is not wanted, None one that needs a name
+        names = [
+            f"{kind}_{self._count}_{i}" if o is None else o for i, o in enumerate(outputs)
+        ]
         node = helper.make_node(
             kind, list(inputs), names, name=f"{kind}_{self._count}", domain=domain, **attributes
         )

@@ -1,0 +1,28 @@
+"""Strings on which tokenizers disagree: digits of other kinds, spaces, bytes, special tokens."""
+
+HARD = (
+    "Hello world",
+    " leading and trailing  ",
+    "tabs\tand\n\nnewlines\r\n  indented",
+    "it's we'll they've I'd you're I'm",
+    "IT'S WE'LL THEY'VE",
+    "1234567890 3.14 1,000,000",
+    "x² + y³ = Ⅷ and ½ of ①",
+    "٣٤٥ १२३ 四五六",
+    "naïve café Ångström",
+    "e\u0301 against \u00e9",
+    "日本語のテキスト、句読点。",
+    "русский текст и ёлка",
+    "مرحبا بالعالم",
+    "👩‍👩‍👧‍👦 🇵🇹 ❤️ 👍🏽",
+    "\u00a0no-break\u00a0space\u3000ideographic",
+    "zero\u200bwidth\ufeffmarks",
+    "def f(x):\n    return {'a': [x**2 for _ in range(10)]}",
+    "<|im_startx|> <|im_end |> <im_end>",
+    "!!!???...---___***",
+    "a" * 70,
+    "      six spaces, then\t\ttwo tabs\n\n\n   ",
+    "https://example.org/a?b=c&d=%20#e",
+    "\U00010348 \U0001d11e ﷽ \u0e01\u0e33",
+    "don’t “quote” — dash…",
+)
