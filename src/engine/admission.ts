@@ -39,11 +39,23 @@ export function checkInputs(task: Task, inputs: readonly TextInput[], limits: En
   }
   const maxChars = task.windowed ? limits.maxDocumentChars : limits.maxInputChars;
   for (const input of inputs) {
-    const length = Math.max(input.text.length, input.pair?.length ?? 0);
+    // A text has at most as many code points as UTF-16 units: nearly all need no count.
+    if (Math.max(input.text.length, input.pair?.length ?? 0) <= maxChars) continue;
+    const length = Math.max(codePointCount(input.text), codePointCount(input.pair ?? ''));
     if (length <= maxChars) continue;
     const message = `The input has ${length} characters; the limit is ${maxChars}.`;
     throw new ServiceError('input_too_long', message, { errors: [{ path: inputPath(input), message }] });
   }
+}
+
+/** Characters as Python and JSON Schema count them. O(n) without a copy. */
+function codePointCount(text: string): number {
+  let count = text.length;
+  for (let index = 1; index < text.length; index++) {
+    const isLow = (text.charCodeAt(index) & 0xfc00) === 0xdc00;
+    if (isLow && (text.charCodeAt(index - 1) & 0xfc00) === 0xd800) count--;
+  }
+  return count;
 }
 
 /** @throws ServiceError payload_too_large when long documents became too many windows */

@@ -30,6 +30,16 @@ t.test('too many inputs and too long texts name limit, value and field', async (
   t.equal(tokenizer.callCount, 1, 'nothing that is refused is tokenised');
 });
 
+t.test('characters are code points, as in offsets', async (t) => {
+  const { call, clock } = engineFixture({ limits: { maxInputChars: 20 } });
+  const fits = call(`1 ${'😀'.repeat(18)}`);
+  const tooLong = call(`1 ${'😀'.repeat(19)}`);
+  await clock.advance(20);
+  t.not(code(fits), 'input_too_long');
+  t.equal(code(tooLong), 'input_too_long');
+  t.match(errorOf(tooLong).message, /\b21\b.*\b20\b/);
+});
+
 t.test('documents that make too many windows', async (t) => {
   const facts = { ...fakeModel('a').descriptor.facts, maxTokens: 4 };
   const { call, clock } = engineFixture({ models: [fakeModel('a', { facts })] });
