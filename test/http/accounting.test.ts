@@ -197,3 +197,11 @@ t.test('a reloaded model has one info line', async (t) => {
   t.equal(lines.length, 1);
   t.match(lines[0], /digest="new"/u);
 });
+
+t.test('only counters end in _total, as promtool wants', async (t) => {
+  const { opsUrl } = await startServers(t);
+  const page = await (await fetch(`${opsUrl}/metrics`)).text();
+  const kinds = [...page.matchAll(/^# TYPE (\S+) (\S+)$/gmu)];
+  t.ok(kinds.length > 20);
+  for (const [, name = '', kind] of kinds) t.equal(name.endsWith('_total'), kind === 'counter', name);
+});
