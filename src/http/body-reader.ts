@@ -32,6 +32,32 @@ function tooLarge(maxBodyBytes: number, sizeBytes?: string): ServiceError {
   return new ServiceError('payload_too_large', `The body ${size} ${maxBodyBytes} bytes. Send fewer or shorter inputs in one request.`);
 }
 
+/** Longest wait for a refused body, in milliseconds. */
+const restMs = 1000;
+
+/**
+ * Reads what is still coming of a request whose connection ends with its answer, and throws it away: bytes that lie
+ * unread when a socket is closed make the kernel reset it, and the client would lose the answer.
+ * Calls back when the request has ended, or after a second.
+ */
+export function dropRest(request: IncomingMessage, done: () => void): void {
+  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+  if (request.complete || request.destroyed || (encoding === undefined && !(Number(length) > 0))) {
+    done();
+    return;
+  }
+  const finish = (): void => {
+    clearTimeout(timer);
+    request.off('end', finish);
+    request.off('close', finish);
+    done();
+  };
+  const timer = setTimeout(finish, restMs);
+  request.once('end', finish);
+  request.once('close', finish);
+  request.resume();
+}
+
 const smallestBufferBytes = 16_384;
 
 /**

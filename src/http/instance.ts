@@ -11,7 +11,7 @@ import { ServiceError } from '../errors.ts';
 import { AccessLog } from '../observability/access-log.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Metrics } from '../observability/metrics.ts';
-import { readBody } from './body-reader.ts';
+import { dropRest, readBody } from './body-reader.ts';
 import { answerClientError, answerOddRequests } from './connection-faults.ts';
 import { Exchange, requestIdOf, type ExchangeSinks } from './exchange.ts';
 import { parseJson } from './json-parser.ts';
@@ -129,6 +129,13 @@ function checkHost({ raw }: FastifyRequest): void {
   if (raw.headers.host === undefined && raw.httpVersionMinor === 1) {
     throw new ServiceError('invalid_request', 'The request has no Host header; HTTP/1.1 requires one.');
   }
+  let hosts = 0;
+  for (let index = 0; index < raw.rawHeaders.length; index += 2) {
+    const name = raw.rawHeaders[index] as string;
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts++;
+  }
+  // Node keeps the first and drops the others; a proxy in front may have decided by another one.
+  if (hosts > 1) throw new ServiceError('invalid_request', 'The request has more than one Host header; HTTP/1.1 allows one.');
 }
 
 /** Answers an error as a problem body; a client that has gone gets nothing. */
@@ -180,12 +187,13 @@ function closeConnectionsWhileDraining(server: FastifyInstance, lifecycle: Lifec
     closing = true;
     done();
   });
-  server.addHook('onSend', (_request, reply, payload, done) => {
+  server.addHook('onSend', ({ raw }, reply, payload, done) => {
     if (closing || lifecycle.isDraining()) reply.header('connection', 'close');
     // Fastify ends the connection of a refused body. The rest of it is read and dropped instead, for `requestMs` at
     // most, so that the client gets to read the answer.
     else if (reply.getHeader('connection') === 'close') reply.removeHeader('connection');
-    done(null, payload);
+    if (reply.raw.shouldKeepAlive && reply.getHeader('connection') !== 'close') done(null, payload);
+    else dropRest(raw, () => done(null, payload));
   });
 }
 

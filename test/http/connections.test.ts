@@ -19,6 +19,35 @@ t.test('a request without Host', async (t) => {
   await client.ended();
 });
 
+t.test('a request with two Hosts', async (t) => {
+  const { port } = await startServers(t);
+  const client = await RawClient.open(port);
+  client.send('GET /models HTTP/1.1\r\nhost: a.example\r\nHOST: b.example\r\n\r\n');
+  const response = await client.response();
+  t.equal(response.status, 400);
+  t.match(JSON.parse(response.body), { code: 'invalid_request', detail: /more than one Host/ });
+  client.close();
+});
+
+t.test('a client that asks for the end of the connection reads why its large body was refused', async (t) => {
+  const { port } = await startServers(t);
+  const size = 4 * 1024 * 1024;
+  const refusals = [
+    [413, { connection: 'close' }],
+    [415, { connection: 'close', 'content-type': 'text/plain' }],
+  ] as const;
+  for (const [status, headers] of refusals) {
+    const client = await RawClient.open(port);
+    const bytes = postBytes('/classify', Buffer.alloc(size, 0x20), headers);
+    client.send(bytes.subarray(0, 65_536));
+    // The server knows by the headers; what follows must not reset the connection before its answer is read.
+    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+    client.send(bytes.subarray(65_536));
+    t.equal((await client.response()).status, status);
+    await client.ended();
+  }
+});
+
 t.test('CONNECT', async (t) => {
   const { port } = await startServers(t);
   const client = await RawClient.open(port);
