@@ -7,6 +7,8 @@ import { join } from 'node:path';
 export interface TokenizerFiles {
   /** tokenizer.json as text, for the native library. */
   readonly json: string;
+  /** The same, parsed. */
+  readonly parsed: unknown;
   /** SHA-256 in hex of everything that decides token ids and word boundaries. */
   readonly digest: string;
   /** Whether continued words are marked by a prefix, such as WordPiece's `##`. */
@@ -21,11 +23,13 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerFi
   const json = await readFile(path, 'utf8').catch((error: unknown) => {
     throw new Error(`${path} cannot be read`, { cause: error });
   });
-  const model = field(parse(path, json), 'model');
+  const parsed = parse(path, json);
+  const model = field(parsed, 'model');
   const unknownToken = (await unknownOf(directory)) ?? unknownOfModel(model);
   const prefix = field(model, 'continuing_subword_prefix');
   return {
     json,
+    parsed,
     digest: createHash('sha256')
       .update(json)
       .update('\0')

@@ -7,6 +7,7 @@ import { CodePoints } from '../tasks/code-points.ts';
 import type { Encoding, TextInput } from '../tasks/task.ts';
 import { caseTypeIds } from './case-features.ts';
 import { type DocumentTokens, type Range, readTokens, type TakeOptions, takeTokens, yieldIfLong } from './document-tokens.ts';
+import { plainSettings, type PlainTokens, PlainWordPiece } from './plain-word-piece.ts';
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.ts';
 import { truncatedRanges } from './truncate.ts';
 import { cutWindows } from './windows.ts';
@@ -33,12 +34,19 @@ export class TextTokenizer {
   readonly #rule: WordPieceRule;
   /** Whether single texts have segment ids other than 0 (XLNet's classification token). */
   readonly #typedSingles: boolean;
+  /** Tokenises plain texts without the native library, where that gives the same. */
+  readonly #plain: PlainWordPiece | undefined;
 
-  private constructor(native: Tokenizer, files: TokenizerFiles, typedSingles: boolean) {
+  private constructor(
+    native: Tokenizer,
+    files: TokenizerFiles,
+    facts: { readonly typedSingles: boolean; readonly plain: PlainWordPiece | undefined },
+  ) {
     this.digest = files.digest;
     this.#native = native;
     this.#rule = wordPieceRule(native, files);
-    this.#typedSingles = typedSingles;
+    this.#typedSingles = facts.typedSingles;
+    this.#plain = facts.plain;
   }
 
   /** @throws Error that names the file that is missing (`cause.code` is ENOENT) or wrong */
@@ -50,7 +58,9 @@ export class TextTokenizer {
       native.disableTruncation();
       native.disablePadding();
       const specials = await native.encode('');
-      return new TextTokenizer(native, files, specials.getTypeIds().some(Boolean));
+      const typedSingles = specials.getTypeIds().some(Boolean);
+      const plain = typedSingles ? undefined : await plainWordPieceOf(native, files.parsed);
+      return new TextTokenizer(native, files, { typedSingles, plain });
     } catch (error) {
       throw new Error(`${join(directory, 'tokenizer.json')} is not a tokenizer: ${messageOf(error)}`, { cause: error });
     }
@@ -62,16 +72,18 @@ export class TextTokenizer {
    * @throws ServiceError input_too_long (limit and length in the message), tokenization_failed
    */
   async encode(input: TextInput, options: EncodeOptions): Promise<Encoding[]> {
-    const native = await this.#encodeNative(input);
-    const length = native.getLength();
+    const plain = input.pair === undefined ? this.#plain?.encode(input.text) : undefined;
+    const source = plain ?? (await this.#encodeNative(input));
+    const length = isPlain(source) ? source.ids.length : source.getLength();
     const fits = length <= options.maxTokens;
     const windowed = options.stride !== undefined && input.pair === undefined && !options.truncate;
     if (!fits && !options.truncate && !windowed) throw tooLong(input, length, options.maxTokens);
     const segments = options.tokenTypes === 'segment' && (input.pair !== undefined || this.#typedSingles);
     const places = options.needsOffsets || options.tokenTypes === 'case' || (!fits && windowed);
-    if (fits && !places && !segments) return [{ ids: new Int32Array(native.getIds()), firstToken: 0, truncated: false }];
+    if (fits && !places && !segments) return [{ ids: idsOf(source), firstToken: 0, truncated: false }];
 
-    const tokens = await readTokens(native, { places, typeIds: segments, pair: input.pair !== undefined });
+    const fields = { places, typeIds: segments, pair: input.pair !== undefined };
+    const tokens = isPlain(source) ? documentTokensOf(source) : await readTokens(source, fields);
     const texts = places ? [new CodePoints(input.text), input.pair === undefined ? undefined : new CodePoints(input.pair)] : [];
     await yieldIfLong(tokens);
     const typeIds = options.tokenTypes === 'case' ? caseTypeIds(tokens, texts) : segments ? tokens.typeIds : undefined;
@@ -94,6 +106,43 @@ export class TextTokenizer {
       throw new ServiceError('tokenization_failed', 'A text could not be split into tokens.', { errors, cause: error });
     }
   }
+}
+
+function isPlain(source: PlainTokens | NativeEncoding): source is PlainTokens {
+  return 'wordIds' in source;
+}
+
+function idsOf(source: PlainTokens | NativeEncoding): Int32Array {
+  return isPlain(source) ? source.ids : new Int32Array(source.getIds());
+}
+
+function documentTokensOf({ ids, wordIds, offsets }: PlainTokens): DocumentTokens {
+  return { ids, wordIds, offsets, sequenceIds: Int8Array.from(wordIds, (word) => (word < 0 ? -1 : 0)), typeIds: new Int32Array(0) };
+}
+
+/** Texts on which the two ways must agree before the plain one is believed: words, pieces, marks, unknowns, long words. */
+const trialTexts: readonly string[] = [
+  '',
+  'A plain text, with WORDS and numbers: 3.14 (2nd)\tof\r\n1,000,000!',
+  "don't e-mail user@example.com \u201cquoted\u201d \u2018so\u2019 \u2013 \u2014 and\u2026 ##ing _under_ ~`^|\\<>{}$",
+  `antidisestablishmentarianism zzyzxqj ${'x'.repeat(100)} ${'y'.repeat(101)} pneumonoultramicroscopic`,
+];
+
+/** @returns undefined where plain texts would come out other than from the native library */
+async function plainWordPieceOf(native: Tokenizer, json: unknown): Promise<PlainWordPiece | undefined> {
+  const settings = plainSettings(json);
+  if (settings === undefined) return undefined;
+  const sample = await native.encode('a');
+  const ids = sample.getIds();
+  const mask = sample.getSpecialTokensMask();
+  const surroundings = { prefix: ids.slice(0, mask.indexOf(0)), suffix: ids.slice(mask.lastIndexOf(0) + 1) };
+  const plain = new PlainWordPiece(settings, surroundings);
+  const encodings = await Promise.all(trialTexts.map((text) => native.encode(text)));
+  const agree = encodings.every((encoding, index) => {
+    const found = plain.encode(trialTexts[index] ?? '');
+    return found !== undefined && String(found.ids) === String(encoding.getIds());
+  });
+  return agree ? plain : undefined;
 }
 
 /** Each window keeps the special tokens in front of the text and behind it. */
