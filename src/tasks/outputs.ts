@@ -24,6 +24,15 @@ export function floatOutput(outputs: NamedTensors, names: readonly string[], ran
   throw new Error(`the graph has no float32 output of ${rank} dimensions (wanted ${names.join(' or ')}), only ${found.join('; ')}`);
 }
 
+/**
+ * @throws Error when the graph scores another number of labels than config.json names: found by the probe at the start,
+ * as a wrong name beside a score would be worse than no start. Labels that nobody named (LABEL_0…) may be any number.
+ */
+export function assertLabelCount(width: number, labels: readonly string[]): void {
+  if (width === labels.length || labels.every((label, id) => label === `LABEL_${id}`)) return;
+  throw new Error(`the graph gives ${width} scores a prediction, config.json names ${labels.length} labels (id2label)`);
+}
+
 /** @throws Error when a number is NaN or infinite: such an answer must not reach a client (JSON would show null) */
 export function assertFinite(data: Float32Array): void {
   for (let index = 0; index < data.length; index++) {

@@ -2,7 +2,7 @@
 import type { Static } from 'typebox';
 import { sigmoidInto, softmaxInto, topK } from '../runtime/tensors.ts';
 import { Type } from '../schema.ts';
-import { assertFinite, floatOutput } from './outputs.ts';
+import { assertFinite, assertLabelCount, floatOutput } from './outputs.ts';
 import { inputsSchema, labelOf, modelSchema, textsOf, truncateSchema } from './schemas.ts';
 import { defineTask, type ModelFacts } from './task.ts';
 
@@ -66,9 +66,10 @@ export const textClassification = defineTask<typeof request, typeof response, Cl
 
   toOptions: (body, model) => ({ scores: body.function_to_apply ?? defaultScoreFunction(model) }),
 
-  reduce(outputs, batch, options) {
+  reduce(outputs, batch, options, model) {
     const { data, dims } = floatOutput(outputs, ['logits'], 2);
     const width = dims[1] as number;
+    assertLabelCount(width, model.labels);
     const scores = new Float32Array(batch.rows * width);
     const results: Float32Array[] = [];
     for (let row = 0; row < batch.rows; row++) {

@@ -4,7 +4,7 @@ import { Type } from '../schema.ts';
 import { type Aggregation, aggregateEntities } from './aggregate-entities.ts';
 import { CodePoints } from './code-points.ts';
 import { mergeWindows } from './merge-windows.ts';
-import { assertFinite, floatOutput } from './outputs.ts';
+import { assertFinite, assertLabelCount, floatOutput } from './outputs.ts';
 import { inputsSchema, invalidField, labelOf, modelSchema, offsetUnitSchema, textsOf } from './schemas.ts';
 import { defineTask, type ModelFacts, rowTokens } from './task.ts';
 
@@ -93,9 +93,10 @@ export const tokenClassification = defineTask<typeof request, typeof response, n
   // The same probabilities serve every aggregation, so that a cached text is never run twice.
   toOptions: () => null,
 
-  reduce(outputs, batch) {
+  reduce(outputs, batch, _options, model) {
     const { data, dims } = floatOutput(outputs, ['logits'], 3);
     const width = dims[2] as number;
+    assertLabelCount(width, model.labels);
     const tokens = batch.lengths.reduce((sum, length) => sum + length, 0);
     const scores = new Float32Array(tokens * width);
     const results: Float32Array[] = [];

@@ -63,12 +63,18 @@ t.test('the function follows the request, then the kind of model', (t) => {
 });
 
 t.test('large logits do not overflow; labels without a name are numbered', (t) => {
-  close(t, classify([1000, 0, 900, -1000]), [
-    ['negative', 1],
-    ['positive', 0],
-    ['neutral', 0],
+  close(t, classify([1000, 0, 900, -1000], {}, factsOf({ labels: ['LABEL_0', 'LABEL_1'] })), [
+    ['LABEL_0', 1],
+    ['LABEL_2', 0],
+    ['LABEL_1', 0],
     ['LABEL_3', 0],
   ]);
+  t.end();
+});
+
+t.test('a graph with another number of labels than its configuration names is refused', (t) => {
+  t.throws(() => classify([1, 2]), /gives 2 scores .* names 3 labels/);
+  t.throws(() => classify([1, 2, 3, 4]), /gives 4 scores .* names 3 labels/);
   t.end();
 });
 
