@@ -214,6 +214,7 @@ export function loadConfig(environment: Environment, modelsDirectory = defaultMo
   const testFaults = set['GLOSSA_TEST_FAULTS'];
   if (testFaults !== undefined && set['NODE_ENV'] === 'production')
     problems.push('GLOSSA_TEST_FAULTS must not be set when NODE_ENV is production');
+  if (testFaults !== undefined && !isJsonObject(testFaults)) problems.push('GLOSSA_TEST_FAULTS must be a JSON object');
   problems.push(...contradictions(values));
   if (problems.length > 0) throw new StartupError(78, problems);
   return Object.freeze({
@@ -276,6 +277,15 @@ function* contradictions(values: Values): Iterable<string> {
   const endpoint = URL.canParse(values.HF_ENDPOINT) ? new URL(values.HF_ENDPOINT) : undefined;
   const local = endpoint?.protocol === 'http:' && isLoopback(endpoint.hostname.replace(/^\[|\]$/gu, ''));
   if (endpoint?.protocol !== 'https:' && !local) yield 'HF_ENDPOINT must be an https address, or http on this machine';
+}
+
+function isJsonObject(text: string): boolean {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
 }
 
 /** Whether only this machine reaches the address. */

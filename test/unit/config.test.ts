@@ -76,6 +76,7 @@ t.test('unknown GLOSSA_ names are refused with the nearest known one, those of t
 t.test('faults on purpose are refused in production', async (t) => {
   t.match(problemsOf({ GLOSSA_TEST_FAULTS: '{}', NODE_ENV: 'production' }), [/GLOSSA_TEST_FAULTS/u]);
   t.equal(loadConfig({ GLOSSA_TEST_FAULTS: '{}', NODE_ENV: 'test' }, models).testFaults, '{}');
+  for (const wrong of ['{nope', '[]', '1', 'null']) t.match(problemsOf({ GLOSSA_TEST_FAULTS: wrong }), [/GLOSSA_TEST_FAULTS/u], wrong);
 });
 
 t.test('addresses', async (t) => {
