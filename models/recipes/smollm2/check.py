@@ -89,6 +89,21 @@ def qualities(directory: Directory, texts: Sequence[Sequence[int]]) -> dict[str,
     return {**found, "same_top_token": same / tokens, "tokens": tokens}
 
 
+def own_agreement(
+    directory: Directory, prompts: Sequence[Sequence[int]], count: int, stop: int
+) -> dict[str, float]:
+    """How often greedy answers, written by decode steps, are what re-evaluation would choose."""
+    same = total = 0
+    for ids in prompts:
+        answer = greedy(directory, ids, count, stop)
+        whole = [*ids, *answer]
+        logits = directory.pair(len(whole)).prompt(whole, everywhere=True)
+        chosen = logits[len(ids) - 1 : -1].argmax(axis=1)
+        same += int((chosen == np.array(answer)).sum())
+        total += len(answer)
+    return {"same_own_token": same / total, "own_tokens": total}
+
+
 def batch_difference(
     directory: Directory, texts: Sequence[Sequence[int]], lengths: Sequence[int], steps: int = 4
 ) -> float:
