@@ -143,7 +143,12 @@ export function sendProblem(error: ServiceError, request: FastifyRequest, reply:
   request.exchange.failed(error.code);
   const [instance = ''] = request.url.split('?', 1);
   const answer = problemAnswer(error, { instance: instance.slice(0, 200), requestId: request.id });
-  reply.code(answer.status).headers(answer.headers).type(problemContentType).send(JSON.stringify(answer.body));
+  // Bytes, since Fastify adds a charset to JSON types of texts, which RFC 9457's type does not have.
+  reply
+    .code(answer.status)
+    .headers(answer.headers)
+    .type(problemContentType)
+    .send(Buffer.from(JSON.stringify(answer.body)));
 }
 
 function logFailure(logger: Logger, error: ServiceError, request: FastifyRequest): void {

@@ -123,7 +123,7 @@ export interface ProblemAnswer {
   readonly body: ProblemBody;
 }
 
-export const problemContentType = 'application/problem+json; charset=utf-8';
+export const problemContentType = 'application/problem+json';
 
 /** What the client gets for an error; `instance` is the path it asked for, without its query. */
 export function problemAnswer(error: ServiceError, of: { readonly instance: string; readonly requestId: string }): ProblemAnswer {
