@@ -96,10 +96,10 @@ function refused(root: string, cases: readonly Case[]): string[] {
   // The type-aware rules need a whole project; these do not.
   delete rules.options;
   writeFileSync(join(root, '.oxlintrc.json'), JSON.stringify(rules));
-  const { stdout } = spawnSync(process.execPath, [inRepository('node_modules/oxlint/bin/oxlint'), '--format=json', 'src'], {
-    cwd: root,
-    encoding: 'utf8',
-  });
+  // tap puts its loaders into NODE_OPTIONS of every child; oxlint's own script cannot be loaded through them.
+  const command = ['-u', 'NODE_OPTIONS', process.execPath, inRepository('node_modules/oxlint/bin/oxlint'), '--format=json', 'src'];
+  const { stdout, stderr } = spawnSync('env', command, { cwd: root, encoding: 'utf8' });
+  if (stdout === '') throw new Error(`oxlint printed nothing: ${stderr}`);
   return (JSON.parse(stdout) as Report).diagnostics
     .filter(({ code }) => code.includes('no-restricted-imports'))
     .map(({ filename, labels }) => `${filename} ${files.get(filename)?.[(labels[0]?.span.line ?? 0) - 1]}`);
