@@ -5,7 +5,7 @@ import { type IncomingMessage, get as getHttp } from 'node:http';
 import { get as getHttps } from 'node:https';
 import { BlockList, isIP, type LookupFunction } from 'node:net';
 
-/** An answer that another attempt will not change. */
+/** An answer that another attempt will not change. `cause` is its HTTP status, where it has one; so it is for others. */
 export class HubRefusal extends Error {}
 
 const maxRedirects = 5;
@@ -47,6 +47,7 @@ export class HubClient {
    */
   async get(path: string, headers: Readonly<Record<string, string>> = {}): Promise<IncomingMessage> {
     let url = new URL(path, this.#endpoint);
+    let etag: string | string[] | undefined;
     for (let hop = 0; hop <= maxRedirects; hop++) {
       const safe = url.protocol === 'https:' || (url.protocol === 'http:' && this.#local);
       if (!safe) throw new HubRefusal(`the hub leads to ${url.origin}, which is not https`);
@@ -56,7 +57,12 @@ export class HubClient {
         statusCode: status = 0,
         headers: { location },
       } = response;
-      if (status >= 200 && status < 300) return response;
+      // The hub itself names the digest; the store that it redirects to has ETags of its own.
+      etag ??= response.headers['x-linked-etag'];
+      if (status >= 200 && status < 300) {
+        if (etag !== undefined) response.headers['x-linked-etag'] = etag;
+        return response;
+      }
       response.resume();
       if (status < 300 || status >= 400 || location === undefined) throw refusal(status, url);
       url = new URL(location, url);
@@ -95,5 +101,5 @@ export class HubClient {
 function refusal(status: number, url: URL): Error {
   const hint = status === 401 || status === 403 ? '; is HF_TOKEN set and allowed to read it?' : '';
   const final = status >= 400 && status < 500 && ![408, 416, 429].includes(status);
-  return new (final ? HubRefusal : Error)(`${url.host} answered ${status}${hint}`);
+  return new (final ? HubRefusal : Error)(`${url.host} answered ${status}${hint}`, { cause: status });
 }

@@ -67,7 +67,7 @@ async function fetchModel(root: string, model: HubModel, client: HubClient, opti
   await withLock(`${directory}.lock`, async () => {
     for (const file of wanted(listing, options)) {
       const target = join(directory, file.path);
-      if ((await sizeOf(target)) === file.sizeBytes) continue;
+      if (isWhole(file, await sizeOf(target))) continue;
       options.progress({ hub: model.id, commit: listing.commit, file: file.path, sizeBytes: file.sizeBytes });
       const url = `${model.id}/resolve/${listing.commit}/${file.path}`;
       await fetchFile(file, target, { client, url, retryDelayMs: options.retryDelayMs ?? 500 });
@@ -87,15 +87,16 @@ function readListing(answer: { readonly sha?: unknown; readonly siblings?: unkno
     sizeBytes: lfs?.size ?? size,
     digest: lfs?.sha256 ?? blobId,
   }));
-  const plain = (file: RemoteFile): boolean =>
-    /^[\w-][\w.-]*(?:\/[\w-][\w.-]*)*$/u.test(file.path) && /^(?:[a-f0-9]{40}|[a-f0-9]{64})$/u.test(file.digest);
+  const plain = ({ path, digest }: RemoteFile): boolean =>
+    /^[\w-][\w.-]*(?:\/[\w-][\w.-]*)*$/u.test(path) && (digest === undefined || /^(?:[a-f0-9]{40}|[a-f0-9]{64})$/u.test(digest));
   return { commit: answer.sha, files: files.filter(plain) };
 }
 
 interface Sibling {
   readonly rfilename: string;
-  readonly size: number;
-  readonly blobId: string;
+  /** Absent, as `blobId`, from hubs that list names only: then the file's own headers say it. */
+  readonly size?: number;
+  readonly blobId?: string;
   readonly lfs?: { readonly sha256: string; readonly size: number };
 }
 
@@ -105,10 +106,15 @@ async function cachedDirectory(root: string, revision: string, options: HubOptio
     const directory = join(root, isCommit(revision) ? revision : await readFile(refPath(root, revision), 'utf8'));
     const files = wanted(JSON.parse(await readFile(`${directory}.json`, 'utf8')) as Listing, options);
     const sizes = await Promise.all(files.map((file) => sizeOf(join(directory, file.path))));
-    return files.every((file, index) => file.sizeBytes === sizes[index]) ? directory : undefined;
+    return files.every((file, index) => isWhole(file, sizes[index] ?? 0)) ? directory : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** A file has its final name only when it is whole. */
+function isWhole(file: RemoteFile, sizeBytes: number): boolean {
+  return file.sizeBytes === undefined ? sizeBytes > 0 : file.sizeBytes === sizeBytes;
 }
 
 function wanted(listing: Listing, options: HubOptions): RemoteFile[] {

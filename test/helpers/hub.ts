@@ -42,6 +42,8 @@ export class FakeHub {
   readonly seenByStore: SeenRequest[] = [];
   /** Faults for the next requests of a path, each used once. */
   readonly faults = new Map<string, HubFault[]>();
+  /** Lists names only, as a plain mirror does: sizes and digests are then in the headers of the files. */
+  namesOnly = false;
   /** Only this token is let in; anybody when undefined. */
   token: string | undefined;
 
@@ -88,13 +90,16 @@ export class FakeHub {
     const fault = this.#takeFault(path ?? 'api');
     if (fault?.status !== undefined) return void response.writeHead(fault.status).end();
     if (fault?.redirect !== undefined) return void response.writeHead(302, { location: fault.redirect }).end();
-    if (isListing) return void response.end(JSON.stringify({ sha: commit, siblings: [...this.files].map(sibling) }));
+    if (isListing)
+      return void response.end(
+        JSON.stringify({ sha: commit, siblings: [...this.files].map((file) => (this.namesOnly ? { rfilename: file[0] } : sibling(file))) }),
+      );
     const content = path === undefined ? undefined : this.files.get(path);
     if (path === undefined || content === undefined) return void response.writeHead(404).end();
     if (content.length <= 1000) return serve(request, response, content, fault);
     if (fault !== undefined) this.faults.set(path, [fault, ...(this.faults.get(path) ?? [])]);
     const store = `http://127.0.0.1:${(this.#store.address() as AddressInfo).port}/${path}?signature=1`;
-    response.writeHead(302, { location: store }).end();
+    response.writeHead(302, { location: store, 'x-linked-etag': `"${sha256(content)}"` }).end();
   }
 
   #serveStored(request: IncomingMessage, response: ServerResponse): void {
@@ -114,13 +119,18 @@ function seen(request: IncomingMessage, path: string): SeenRequest {
 
 function sibling([path, content]: readonly [string, Buffer]): object {
   const blobId = createHash('sha1').update(`blob ${content.length}\0`).update(content).digest('hex');
-  const lfs = { sha256: createHash('sha256').update(content).digest('hex'), size: content.length, pointerSize: 134 };
+  const lfs = { sha256: sha256(content), size: content.length, pointerSize: 134 };
   return { rfilename: path, size: content.length, blobId, ...(content.length > 1000 ? { lfs } : {}) };
+}
+
+function sha256(content: Buffer): string {
+  return createHash('sha256').update(content).digest('hex');
 }
 
 function serve(request: IncomingMessage, response: ServerResponse, content: Buffer, fault: HubFault = {}): void {
   const start = fault.wholeFile === true ? 0 : Number(/^bytes=(?<start>\d+)-$/u.exec(request.headers.range ?? '')?.groups?.['start'] ?? 0);
   const body = Buffer.from(content.subarray(start));
+  if (start > 0 && body.length === 0) return void response.writeHead(416).end();
   if (fault.corrupt === true) body[0] = (body[0] ?? 0) ^ 1;
   if (fault.endless === true) {
     const more = (): void => void (response.destroyed || response.write(Buffer.alloc(65_536), more));

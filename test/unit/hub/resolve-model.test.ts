@@ -1,7 +1,7 @@
 // Fetching from a hub that the test starts on loopback: whole, broken off, refused, offline.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { lstatSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { StartupError } from '../../../src/errors.ts';
@@ -101,6 +101,34 @@ t.test('a cut download goes on where it stopped', async (t) => {
   const ranges = hub.seenByStore.map((request) => Number(/\d+/u.exec(request.range ?? '0')?.[0]));
   t.equal(ranges.length, 3);
   t.ok(ranges[0] === 0 && (ranges[1] as number) > 0 && (ranges[2] as number) > (ranges[1] as number), `starts ${ranges.join(', ')}`);
+});
+
+t.test('a hub that lists names only: size and digest come with the file', async (t) => {
+  const { hub, home, fetch, refused } = await setUp(t);
+  hub.namesOnly = true;
+  hub.fail('onnx/model.onnx', { corrupt: true }, { cutAfterBytes: 300_000 });
+  const directory = await fetch();
+  t.ok(isWhole(directory, 'onnx/model.onnx'), 'other bytes were thrown away, the cut download went on');
+  t.ok(hub.seenByStore.some((request) => request.range !== undefined));
+  hub.seen.length = 0;
+  t.equal(await fetch(), directory);
+  t.equal(hub.seen.length, 1, 'what is whole is not asked for again');
+  rmSync(join(directory, 'onnx/model.onnx'));
+  hub.fail('onnx/model.onnx', ...Array.from({ length: 5 }, () => ({ corrupt: true })));
+  await refused(/digest or size/u);
+  t.same(
+    filesIn(home).filter((file) => /\.onnx/u.test(file)),
+    [],
+  );
+});
+
+t.test('a part that is all there is of a file of unknown size is fetched anew', async (t) => {
+  const { hub, fetch } = await setUp(t);
+  const directory = await fetch();
+  hub.namesOnly = true;
+  renameSync(join(directory, 'onnx/model.onnx'), join(directory, 'onnx/model.onnx.part'));
+  t.equal(await fetch(), directory);
+  t.ok(isWhole(directory, 'onnx/model.onnx'));
 });
 
 t.test('a start that gives up leaves no half file, and the next one resumes', async (t) => {
