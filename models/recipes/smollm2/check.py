@@ -58,10 +58,19 @@ class Directory:
         return Pair(prefill, self.decoder("decode", capacity, batch), *scales)
 
 
-def greedy(directory: Directory, ids: Sequence[int], count: int, stop: int) -> list[int]:
+def lead(logits: np.ndarray) -> float:
+    """Probability of the best token less that of the second."""
+    best = np.sort(np.exp(logits - logits.max()))[-2:]
+    return float((best[1] - best[0]) / np.exp(logits - logits.max()).sum())
+
+
+def greedy(
+    directory: Directory, ids: Sequence[int], count: int, stop: int, sure: float = 0.0
+) -> list[int]:
+    """Up to ``count`` tokens, while the best leads by more than ``sure``."""
     pair, found = directory.pair(len(ids) + count), []
     logits, length = pair.prompt(ids), len(ids)
-    while len(found) < count:
+    while len(found) < count and lead(logits[0]) >= sure:
         found.append(int(logits[0].argmax()))
         if found[-1] == stop:
             break
@@ -87,6 +96,14 @@ def qualities(directory: Directory, texts: Sequence[Sequence[int]]) -> dict[str,
     tokens = sum(len(ids) for ids in texts)
     found = {f"perplexity_{name}": float(np.exp(total / count)) for name, total in sums.items()}
     return {**found, "same_top_token": same / tokens, "tokens": tokens}
+
+
+def step_difference(directory: Directory, ids: Sequence[int]) -> float:
+    """The decode graph fed a prompt in one piece against token by token: a whole conversation
+    re-evaluated by it equals the one that was kept, to the bit where this is 0."""
+    whole = directory.decoder("decode", len(ids))
+    logits = whole.logits(np.array([ids]), [len(ids)], np.arange(len(ids)))
+    return float(np.abs(logits - directory.decoder("decode", len(ids)).forced(ids)).max())
 
 
 def own_agreement(
@@ -131,6 +148,16 @@ def batch_difference(
     return worst
 
 
+def chunk_difference(directory: Directory, ids: Sequence[int]) -> float:
+    """A prompt in one piece against uneven ones."""
+    whole = directory.decoder("prefill", len(ids)).logits(np.array([ids]), [len(ids)])
+    decoder, start = directory.decoder("prefill", len(ids)), 0
+    for stop in (len(ids) // 3, len(ids) // 2 + 1, len(ids)):
+        found = decoder.logits(np.array([ids[start:stop]]), [stop])
+        start = stop
+    return float(np.abs(found - whole).max())
+
+
 def reuse_difference(directory: Directory, ids: Sequence[int], kept: int = CHUNK) -> float:
     """A prompt whose first ``kept`` tokens come out of the int8 cache, against the whole."""
     whole, again = directory.pair(len(ids)), directory.pair(len(ids))
@@ -166,8 +193,11 @@ def timings(directory: Directory, ids: Sequence[int], times: int = 30) -> dict[s
     lengths = [64 + 48 * i for i in range(8)]
     step = eight.bound(np.array([[ids[0]]] * 8), lengths)
     found["8 rows, 64 to 400"] = milliseconds(step, times)
-    prefill = directory.decoder("prefill", 128)
-    found["prefill 128"] = milliseconds(prefill.bound(np.array([ids[:128]]), [128]), times)
+    for name in ("prefill", "decode"):
+        decoder, part = directory.decoder(name, 512), np.array([ids[:128]])
+        for stop in (128, 512):
+            label = f"128 tokens up to {stop}, {name} graph"
+            found[label] = milliseconds(decoder.bound(part, [stop]), times)
     return found
 
 

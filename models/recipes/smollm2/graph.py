@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from onnx import ModelProto, TensorProto
@@ -56,14 +56,23 @@ class FloatForm:
 
 @dataclass(frozen=True)
 class Cache:
-    """int8 with these static scales, one a layer; float32 where both are None."""
+    """How K and V are kept: in float32 without scales, else in int8 with these, one a layer.
+
+    With ``floats`` they are kept in float32 but on that int8 grid: what such a graph writes
+    and sees is what an int8 cache would hold.
+    """
 
     k: Sequence[float] | None = None
     v: Sequence[float] | None = None
+    floats: bool = False
 
     @property
     def kind(self) -> int:
-        return TensorProto.FLOAT if self.k is None else TensorProto.INT8
+        return TensorProto.FLOAT if self.k is None or self.floats else TensorProto.INT8
+
+    def scales(self, i: int) -> list[float]:
+        """[] or those of layer i's K and V."""
+        return [] if self.k is None or self.v is None else [self.k[i], self.v[i]]
 
 
 def matrix(llama: Llama, key: str) -> np.ndarray:
@@ -94,33 +103,54 @@ def rotation(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 
+def positions(g: GraphBuilder) -> str:
+    """int64 [B, T]: of each token in its sequence."""
+    one, inner = g.const(1, np.int64), g.const([1], np.int64)
+    tokens = g.op("Squeeze", [g.op("Shape", ["input_ids"], start=1, end=2)])
+    ends = g.op("Unsqueeze", [g.op("Cast", ["seqlens_k"], to=TensorProto.INT64), inner])
+    starts = g.op("Sub", [ends, g.op("Sub", [tokens, one])])
+    return g.op("Add", [starts, g.op("Range", [g.const(0, np.int64), tokens, one])])
+
+
+def on_grid(g: GraphBuilder, x: str, scale: float) -> str:
+    grid = [g.const(scale), g.const(0, np.int8)]
+    return g.op("DequantizeLinear", [g.op("QuantizeLinear", [x, *grid]), *grid])
+
+
 def attention(
     g: GraphBuilder, shape: Shape, cache: Cache, i: int, qkv: str, turns: Sequence[str]
 ) -> str:
+    """``turns``: cos, sin and, for a float cache on the grid, the positions."""
     dims = ["batch", shape.kv_heads, CAPACITY, shape.head_size]
     past = [g.input(f"past_{part}_{i}", dims, cache.kind) for part in "kv"]
-    inputs = [qkv, "", "", *past, "seqlens_k", "total", *turns]
-    extra: dict[str, object] = {}
-    if cache.k is not None and cache.v is not None:
-        scales = [
-            g.const([v], name=f"{i}.{n}_scale") for v, n in ((cache.k[i], "k"), (cache.v[i], "v"))
-        ]
-        inputs += ["", "", "", *scales]
-        extra = {f"{part}_quant_type": "PER_TENSOR" for part in "kv"} | {"kv_cache_bit_width": 8}
-    names = [None, f"present_k_{i}", f"present_v_{i}"]
-    for name in names[1:]:
-        g.output(str(name), dims, cache.kind)
-    mixed, _, _ = g.ops(
-        "GroupQueryAttention",
-        inputs,
-        names,
-        domain=MICROSOFT,
-        num_heads=shape.heads,
-        kv_num_heads=shape.kv_heads,
-        do_rotary=1,
-        **extra,
-    )
-    return mixed
+    present = [f"present_k_{i}", f"present_v_{i}"]
+    for name in present:
+        g.output(name, dims, cache.kind)
+    lengths = ["seqlens_k", "total"]
+    heads: dict[str, Any] = {"num_heads": shape.heads, "kv_num_heads": shape.kv_heads}
+    scales = cache.scales(i)
+    if scales and cache.floats:
+        # rounding comes after rotation, so the rotation must come out of the operator
+        cos, sin, places = turns
+        sizes = g.const([shape.q_width, shape.kv_width, shape.kv_width], np.int64)
+        parts = g.ops("Split", [qkv, sizes], [None] * 3, axis=-1)
+        counts = (shape.heads, shape.kv_heads)
+        q, k = (
+            g.op("RotaryEmbedding", [x, places, cos, sin], domain=MICROSOFT, num_heads=n)
+            for x, n in zip(parts[:2], counts, strict=True)
+        )
+        rounded = [on_grid(g, x, s) for x, s in zip((k, parts[2]), scales, strict=True)]
+        inputs = [q, *rounded, *past, *lengths]
+    else:
+        inputs = [qkv, "", "", *past, *lengths, *turns[:2]]
+        heads["do_rotary"] = 1
+        if scales:
+            names = (f"{i}.k_scale", f"{i}.v_scale")
+            tensors = [g.const([s], name=n) for s, n in zip(scales, names, strict=True)]
+            inputs += ["", "", "", *tensors]
+            heads |= {f"{part}_quant_type": "PER_TENSOR" for part in "kv"}
+            heads["kv_cache_bit_width"] = 8
+    return g.ops("GroupQueryAttention", inputs, [None, *present], domain=MICROSOFT, **heads)[0]
 
 
 def build(llama: Llama, form: Form, cache: Cache, name: str) -> ModelProto:
@@ -140,7 +170,9 @@ def build(llama: Llama, form: Form, cache: Cache, name: str) -> ModelProto:
         return found[0], found[3]
 
     cos, sin = rotation(shape)
-    turns = g.const(cos, name="cos"), g.const(sin, name="sin")
+    turns = [g.const(cos, name="cos"), g.const(sin, name="sin")]
+    if cache.floats and cache.k is not None:
+        turns.append(positions(g))
     total = form.embedding(g, "input_ids")
     branch = None
     for i, layer in enumerate(llama.layers):

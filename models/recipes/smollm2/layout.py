@@ -1,7 +1,7 @@
 """The served directory of a decoder in the in-place layout.
 
-``onnx/decode.onnx`` (its cache may be int8) and ``onnx/prefill.onnx`` (float cache) hold
-nodes only.
+``onnx/decode.onnx`` (its cache may be int8) and ``onnx/prefill.onnx`` (float cache on the
+same grid, so that both see the same K and V) hold nodes only.
 Their matrices lie once in ``onnx/weights_N.bin``, each below 95 MB as public git hosts
 demand; ``onnx/weights.json`` lists them for runtimes that map the files themselves. What a
 server must know besides is under ``glossa.decoder`` of config.json.
@@ -10,6 +10,7 @@ server must know besides is under ``glossa.decoder`` of config.json.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def write_decoder(
     """Everything but the card, the self-test and the sums. Returns config.json's content."""
     models = {
         "decode": build(llama, form, cache, "decode"),
-        "prefill": build(llama, form, Cache(), "prefill"),
+        "prefill": build(llama, form, replace(cache, floats=True), "prefill"),
     }
     write_graphs(models, out_dir)
     settings = config(llama.shape, cache, tokens)

@@ -85,7 +85,7 @@ def to_grid(values: np.ndarray, scale: float) -> np.ndarray:
 
 
 class Pair:
-    """Prefill in chunks on a float scratch, rounded to the int8 cache's grid after each."""
+    """Prefill in chunks on a float scratch whose values lie on the int8 cache's grid."""
 
     def __init__(
         self,
@@ -117,11 +117,8 @@ class Pair:
         for name, scales in self.scales.items():
             pairs = zip(self.prefill.caches[name], self.decode.caches[name], scales, strict=True)
             for scratch, cache, scale in pairs:
-                floats, ints = scratch.numpy(), cache.numpy()
-                q = to_grid(floats[0, :, start:stop], scale)
-                ints[slot, :, start:stop] = q
-                floats[0, :, start:stop] = q.astype(np.float32) * np.float32(scale)
-                scratch.update_inplace(floats)
+                ints = cache.numpy()
+                ints[slot, :, start:stop] = to_grid(scratch.numpy()[0, :, start:stop], scale)
                 cache.update_inplace(ints)
 
 

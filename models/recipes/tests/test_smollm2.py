@@ -12,7 +12,14 @@ from recipes.convert.rounding import saturates
 from recipes.convert.runner import load_tokenizer, session
 from recipes.smollm2 import gguf
 from recipes.smollm2.calibrate import collect
-from recipes.smollm2.check import Directory, batch_difference, greedy, reuse_difference
+from recipes.smollm2.check import (
+    Directory,
+    batch_difference,
+    chunk_difference,
+    greedy,
+    reuse_difference,
+    step_difference,
+)
 from recipes.smollm2.graph import Cache, FloatForm, build, keys, matrix
 from recipes.smollm2.hard_strings import HARD
 from recipes.smollm2.int8 import Int8, Int8Form, rows_seen
@@ -163,6 +170,22 @@ def test_int8_cache_stays_close_to_the_float_cache(converted):
         sess = session(build(moved, form, kind, "step").SerializeToString())
         found.append(Decoder(sess, TINY, LENGTH, dtype).forced(IDS[0]))
     assert np.sqrt(((found[0] - found[1]) ** 2).mean()) < 0.1 * found[1].std()
+
+
+def test_prefill_sees_what_decode_sees(directory):
+    both = Directory(directory)
+    steps = both.decoder("decode", LENGTH).forced(IDS[0])
+    whole = both.decoder("prefill", LENGTH).logits(np.array(IDS[:1]), [LENGTH], np.arange(LENGTH))
+    assert np.median(np.abs(whole - steps).max(axis=1)) < 1e-4
+    assert (whole.argmax(axis=1) == steps.argmax(axis=1)).mean() > 0.99
+
+
+def test_decode_graph_takes_prompts_too(directory):
+    assert step_difference(Directory(directory), IDS[0]) == 0.0
+
+
+def test_pieces_of_a_prompt_do_not_matter(directory):
+    assert chunk_difference(Directory(directory), IDS[0]) < 1e-4
 
 
 def test_ragged_batches_are_exact(directory):
