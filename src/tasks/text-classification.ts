@@ -54,8 +54,8 @@ export const textClassification = defineTask<typeof request, typeof response, Cl
     request: { inputs: 'A wonderful film, I would watch it again.' },
     item: {
       labels: [
-        { label: 'positive', score: 0.99 },
-        { label: 'negative', score: 0.01 },
+        { label: 'positive', score: 0.997 },
+        { label: 'negative', score: 0.003 },
       ],
     },
   },

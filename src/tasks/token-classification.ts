@@ -71,9 +71,9 @@ export const tokenClassification = defineTask<typeof request, typeof response, n
     request: { inputs: 'Angela Merkel met Barack Obama in Berlin.' },
     item: {
       entities: [
-        { entity: 'PER', score: 0.99, text: 'Angela Merkel', start: 0, end: 13 },
-        { entity: 'PER', score: 0.99, text: 'Barack Obama', start: 18, end: 30 },
-        { entity: 'LOC', score: 0.99, text: 'Berlin', start: 34, end: 40 },
+        { entity: 'PER', score: 0.997, text: 'Angela Merkel', start: 0, end: 13 },
+        { entity: 'PER', score: 0.996, text: 'Barack Obama', start: 18, end: 30 },
+        { entity: 'LOC', score: 0.993, text: 'Berlin', start: 34, end: 40 },
       ],
     },
   },
