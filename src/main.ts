@@ -45,6 +45,7 @@ async function failStart(error: unknown): Promise<void> {
   if (!(error instanceof StartupError)) return crash(error);
   const { exitCode, problems } = error;
   createLogger({ level: 'fatal' }).fatal({ exitCode, problems }, `cannot start: ${problems.join('; ')}`);
+  // No run is in progress: a start that failed has ended its workers, or never had any.
   process.exit(exitCode);
 }
 
@@ -60,6 +61,7 @@ function handleSignals(service: App, config: Config, log: Logger): void {
     const { GLOSSA_DRAIN_DELAY_MS, GLOSSA_DRAIN_TIMEOUT_MS } = config.values;
     setTimeout(() => kill('the drain deadline has passed'), GLOSSA_DRAIN_DELAY_MS + GLOSSA_DRAIN_TIMEOUT_MS + closeMs);
     service.close().then(
+      // The workers have ended; whatever handle is left must not keep the process.
       () => process.exit(0),
       (error: unknown) => kill(error instanceof Error ? error.message : 'closing failed'),
     );

@@ -8,4 +8,5 @@ try {
 } catch (error) {
   reply = { ok: false, reason: error instanceof Error ? error.message : String(error) };
 }
+// Its one run is over, and the provider's threads would keep the process.
 process.send?.(reply, undefined, undefined, () => process.exit(0));

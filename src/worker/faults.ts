@@ -68,6 +68,7 @@ export class Faults {
 
   #crash(): never {
     if (this.#plan.crashSignal !== undefined) process.kill(process.pid, this.#plan.crashSignal);
+    // A death between runs, on purpose.
     process.exit(70);
   }
 }
