@@ -1,10 +1,11 @@
 // Every message between the main thread and a worker, both ways. Types and one number; runs on both sides.
 // Imports errors and the types of tasks only. Durations, never timestamps: clocks differ between threads.
 import type { PlainError } from '../errors.ts';
+import type { DecoderFacts, FinishReason, GenerationLimits, SamplingOptions, TokenLogprob } from '../tasks/generation.ts';
 import type { ModelFacts, SelfTest, TaskName } from '../tasks/task.ts';
 
 /** Both sides must have the same; a worker refuses another. */
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 
 /** Token ids of rows, one after the other. */
 export interface TokenRows {
@@ -51,6 +52,8 @@ export interface WorkerModel {
   readonly probe: TokenRows;
   readonly selfTest?: SelfTest;
   readonly fakeCost?: FakeRunCost;
+  /** Set for models that generate text; they run no batches. */
+  readonly decoder?: DecoderFacts;
   /** Only for threads of the process that made it. */
   readonly shared?: SharedModelWeights;
 }
@@ -64,6 +67,7 @@ export interface LoadMessage {
   readonly runtime: 'auto' | 'native' | 'node';
   readonly threadCount: number;
   readonly models: readonly WorkerModel[];
+  readonly generation: GenerationLimits;
   /** Ids of the models whose cost curve and invariance this worker measures. */
   readonly measure: readonly string[];
   /** 0 for the first worker of its place, then one more with every restart. */
@@ -79,12 +83,49 @@ export interface RunBatchMessage extends TokenRows {
   readonly rowOptions: readonly unknown[];
 }
 
-/** The last message: the worker ends its running batch, releases its sessions and exits. */
+/** A new generation: one sequence, or `choices` of them that share the prompt. It waits in the worker for slots. */
+export interface AddSequenceMessage {
+  readonly type: 'add-sequence';
+  /** Unique among the messages of one worker. */
+  readonly sequenceId: number;
+  readonly model: string;
+  /** At least one token. */
+  readonly promptIds: Int32Array;
+  /** A resumed generation: tokens that are already chosen. They count as generated, and no step repeats them. */
+  readonly generatedIds?: Int32Array;
+  readonly sampling: SamplingOptions;
+  readonly choices: number;
+  /** Only sequences of the same salt share prefix blocks. */
+  readonly salt: string;
+}
+
+/** Ends every choice of a sequence, or one: its slot is free within one step. Unknown ids are ignored. */
+export interface AbortSequenceMessage {
+  readonly type: 'abort-sequence';
+  readonly sequenceId: number;
+  /** All choices when absent. */
+  readonly choice?: number;
+}
+
+/** A paused sequence keeps its slot and takes part in no step. */
+export interface PauseSequenceMessage {
+  readonly type: 'pause-sequence';
+  readonly sequenceId: number;
+  readonly paused: boolean;
+}
+
+/** The last message: the worker ends its running batch and step, aborts its sequences, releases its sessions and exits. */
 export interface CloseMessage {
   readonly type: 'close';
 }
 
-export type ToWorker = LoadMessage | RunBatchMessage | CloseMessage;
+export type ToWorker =
+  | LoadMessage
+  | RunBatchMessage
+  | AddSequenceMessage
+  | AbortSequenceMessage
+  | PauseSequenceMessage
+  | CloseMessage;
 
 export interface CostPoint {
   readonly rows: number;
@@ -143,4 +184,46 @@ export interface BatchFailedMessage {
   readonly error: PlainError;
 }
 
-export type FromWorker = ReadyMessage | LoadFailedMessage | BatchDoneMessage | BatchFailedMessage;
+/** News of one choice of one sequence; several of a sequence in one step come in order. */
+export interface SequenceNews {
+  readonly sequenceId: number;
+  readonly choice: number;
+  /** Sent once, when the prompt got its slot, for choice 0. Durations since the worker got the sequence. */
+  readonly started?: { readonly promptTokens: number; readonly cachedTokens: number; readonly queueMs: number };
+  /** New tokens, in order; an end-of-sequence token that ends the sequence is not among them. */
+  readonly tokenIds?: readonly number[];
+  /** One a token, when asked for. */
+  readonly logprobs?: readonly TokenLogprob[];
+  /** Sent once a choice, last: its slot is free. */
+  readonly finishReason?: FinishReason;
+  /** With finish reason `error`. */
+  readonly error?: PlainError;
+  /** Evaluation of the prompt of choice 0, in milliseconds, with its first token. */
+  readonly prefillMs?: number;
+}
+
+/** What the generation of one model in one worker holds now. */
+export interface GenerationGauges {
+  readonly running: number;
+  readonly waiting: number;
+  readonly slots: number;
+  /** Tokens in slots, and room for them. */
+  readonly usedTokens: number;
+  readonly capacityTokens: number;
+  readonly prefixBytes: number;
+}
+
+/** One step of one model's generation loop, or a change between steps (an abort, a sequence that ended). */
+export interface StepDoneMessage {
+  readonly type: 'step-done';
+  readonly model: string;
+  readonly news: readonly SequenceNews[];
+  readonly gauges: GenerationGauges;
+  /** Of the step; 0 when only something changed. */
+  readonly stepMs: number;
+  /** Prompt tokens evaluated in this step, and rows that decoded. */
+  readonly prefillTokens: number;
+  readonly decodeRows: number;
+}
+
+export type FromWorker = ReadyMessage | LoadFailedMessage | BatchDoneMessage | BatchFailedMessage | StepDoneMessage;

@@ -4,7 +4,8 @@ import type { Static, TSchema } from 'typebox';
 import type { NamedTensors } from '../runtime/tensors.ts';
 
 /** Hugging Face task names. */
-export type TaskName = 'text-classification' | 'token-classification' | 'feature-extraction';
+/** Of those, text generation is no `Task`: it has a loop of its own (tasks/generation.ts). */
+export type TaskName = 'text-classification' | 'token-classification' | 'feature-extraction' | 'text-generation';
 
 /** What hooks may know of a model. Plain data: it crosses to the worker as it is. */
 export interface ModelFacts {
