@@ -22,7 +22,16 @@ from .convert.golden import write_golden
 from .convert.sums import write_sums
 from .loop import best_weights, setup
 from .measures import f1, interval
-from .ner_data import LABELS, Sentence, detokenised, development, encode, tests, training
+from .ner_data import (
+    LABELS,
+    Sentence,
+    detokenised,
+    development,
+    documents,
+    encode,
+    tests,
+    training,
+)
 from .ner_train import EPOCHS, SEED, counts_of, tags_of, tokenizer
 from .shipping import (
     agreement,
@@ -65,6 +74,8 @@ def suites(cutter) -> dict[str, tuple[list[Sentence], list]]:
     part = found["uner_ewt.test"][0]
     natural = [encode(cutter, s, True, detokenised) for s in part]
     found["uner_ewt.test, natural spacing"] = (part, natural)
+    long = documents(part)
+    found["uner_ewt.test, joined to 70 words"] = (long, [encode(cutter, s, True) for s in long])
     low = [lowered(s) for s in part]
     found["uner_ewt.test, lower case"] = (low, [encode(cutter, s, True) for s in low])
     return found
@@ -95,7 +106,9 @@ def ship(work: Path, out: Path, provisional: bool) -> None:
     cutter = tokenizer()
     glossa = {"token_type_ids": "case", "window_tokens": ner_data.MAX_LENGTH}
     hf = export(model, LABELS, work / "hf", glossa, MODEL_MAX)
-    calibration = [encode(cutter, s, True).example for s in training(SEED)[::61]]
+    texts = [s for part in training(SEED).values() for s in part[::61]]
+    texts += documents(training(SEED)["uner_ewt"])[::40]
+    calibration = [encode(cutter, s, True).example for s in texts]
     convert_directory(hf, out, features(calibration), forms=(), report=work / "forms")
     dev = development()["uner_ewt.dev"]
     encoded = [encode(cutter, s, True) for s in dev]

@@ -91,24 +91,28 @@ Plan = list[Callable[[random.Random], list[Example]]]
 
 
 def plan(sets: Sets) -> Plan:
-    """Some short opinions, then two passes over the reviews; the first also has the documents.
+    """Short opinions, then two passes over the reviews with the rest of the short ones.
 
     Segments are small so that a cut run loses little: each is a random quarter of the reviews,
-    and each four of them cover all. The second pass keeps more of each review.
+    and each four of them cover all; each two of them also cover the sentences of rt. The first
+    pass has the documents, the second keeps more of each review.
     """
 
     def short(rng: random.Random) -> list[Example]:
-        parts = ((sets.rt, 2), (sets.product, 3), (sets.pros_cons, 40))
+        parts = ((sets.rt, 1), (sets.product, 1), (sets.pros_cons, 10))
         return [e for part, n in parts for e in rng.sample(part, len(part) // n)]
 
     def segment(quarter: int, turn: int) -> Callable[[random.Random], list[Example]]:
+        def shuffled(part: list[Example], seed: int) -> list[Example]:
+            return random.Random(seed).sample(part, len(part))
+
         def draw(rng: random.Random) -> list[Example]:
-            order = random.Random(turn).sample(range(len(sets.reviews)), len(sets.reviews))
             longest = LONGER if turn else SHORTENED
-            found = [shorten(sets.reviews[i], longest) for i in order[quarter::4]]
+            found = [shorten(e, longest) for e in shuffled(sets.reviews, turn)[quarter::4]]
             if turn == 0:
                 found += sets.documents[quarter::4]
-            return found + rng.sample(sets.rt, len(sets.rt) // 30)
+            found += shuffled(sets.rt, 10 * turn + quarter // 2)[quarter % 2 :: 2]
+            return found + rng.sample(sets.product, len(sets.product) // 8)
 
         return draw
 
