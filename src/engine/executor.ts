@@ -1,5 +1,6 @@
 // What the engine needs of whatever runs its batches. The pool implements it; the fake executor of the tests too.
 // Main thread; types only.
+import type { DecoderFacts } from '../tasks/generation.ts';
 import type { ModelFacts, SelfTest, TaskName } from '../tasks/task.ts';
 
 export type WorkerId = number;
@@ -38,6 +39,8 @@ export interface ModelDescriptor {
   readonly selfTest?: SelfTest;
   /** Run time of the fake session, from `glossa.fake` of config.json; ignored on other devices. */
   readonly fakeCost?: { readonly fixedMs?: number; readonly rowMs?: number; readonly tokenMs?: number };
+  /** Of models that generate text; they run no batches, and `onnxPath` is the graph that decodes. */
+  readonly decoder?: DecoderFacts;
   /** First of its task in `GLOSSA_MODELS`, else the alphabetically first. */
   readonly isDefault: boolean;
 }

@@ -4,7 +4,7 @@ import type { SharedModelWeights, WorkerModel } from './protocol.ts';
 
 /** @param shared for threads of this process only */
 export function toWorkerModel(model: ModelDescriptor, shared?: SharedModelWeights): WorkerModel {
-  const { id, name, onnxPath, task, facts, graphOptimizationLevel, vocabSize, padTokenId, probe, selfTest, fakeCost } = model;
+  const { id, name, onnxPath, task, facts, graphOptimizationLevel, vocabSize, padTokenId, probe, selfTest, fakeCost, decoder } = model;
   return {
     id,
     name,
@@ -16,6 +16,7 @@ export function toWorkerModel(model: ModelDescriptor, shared?: SharedModelWeight
     padTokenId,
     probe,
     ...(selfTest === undefined ? {} : { selfTest }),
+    ...(decoder === undefined ? {} : { decoder }),
     ...(shared === undefined ? {} : { shared }),
     ...(fakeCost === undefined ? {} : { fakeCost }),
   };

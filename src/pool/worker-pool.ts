@@ -2,6 +2,7 @@
 // Must not know clients, queues or ONNX Runtime.
 import { ServiceError, StartupError } from '../errors.ts';
 import type { BatchJob, BatchOutcome, Device, Executor, LoadedModel, ModelDescriptor, WorkerId } from '../engine/executor.ts';
+import type { GenerationLimits } from '../tasks/generation.ts';
 import { ModelDeaths } from './model-deaths.ts';
 import { startProcess } from './process-host.ts';
 import { type LoadMessage, type LoadReport, protocolVersion, type SharedModelWeights } from './protocol.ts';
@@ -46,6 +47,8 @@ export interface WorkerPoolOptions {
   readonly isolation: Isolation;
   /** Which implementation of sessions the workers take; default `auto`. */
   readonly runtime?: LoadMessage['runtime'];
+  /** Bounds of generation in each worker; default: those of `defaultGeneration`. */
+  readonly generation?: GenerationLimits;
   /** Without it threads share no weights, and a hung run of a thread goes on. */
   readonly native?: NativeRuntime | undefined;
   readonly logger: PoolLogger;
@@ -62,6 +65,8 @@ export interface ReloadHooks {
   /** Awaited before the last worker that has these replaced models (by id) goes: by then nothing may need them. */
   beforeLastRetire(models: readonly string[]): Promise<void>;
 }
+
+const defaultGeneration: GenerationLimits = { slotCount: 8, maxStepTokens: 256, prefixCacheMaxBytes: 268_435_456 };
 
 /** A cancelled run ends at its next graph node. */
 const cancelGraceMs = 2000;
@@ -254,13 +259,14 @@ export class WorkerPool implements Executor {
     let id = 0;
     while (this.#slots.has(id)) id += 1;
     const own = models.filter((model) => model.workerLimit === undefined || index < model.workerLimit);
-    const { device, threadsPerWorker, faults, runtime = 'auto' } = this.#options;
+    const { device, threadsPerWorker, faults, runtime = 'auto', generation = defaultGeneration } = this.#options;
     const loadMessage = (incarnation: number): LoadMessage => ({
       type: 'load',
       version: protocolVersion,
       device,
       runtime,
       threadCount: threadsPerWorker,
+      generation,
       models: own.map((model) => toWorkerModel(model, this.#share(model))),
       measure: own.filter((model) => !this.#loaded.has(model.id) && (incarnation > 0 || measures(model))).map((model) => model.id),
       incarnation,
