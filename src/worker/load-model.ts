@@ -50,6 +50,7 @@ function sessionOptions(model: WorkerModel, message: LoadMessage): SessionOption
 const heads = { 'text-classification': 'sequence', 'token-classification': 'token', 'feature-extraction': 'hidden' } as const;
 
 function fakeGraph(model: WorkerModel): FakeGraph {
+  if (model.task === 'text-generation') throw new Error('a decoder is no encoder. This is a bug.');
   const head = heads[model.task];
   const width = head === 'hidden' ? model.facts.hiddenSize : model.facts.labels.length;
   return { head, width, ...(model.fakeCost === undefined ? {} : { cost: model.fakeCost }) };

@@ -23,6 +23,10 @@ function handle(message: ToWorker): Promise<void> {
       return load(message);
     case 'run-batch':
       return runBatch(message);
+    case 'add-sequence':
+    case 'abort-sequence':
+    case 'pause-sequence':
+      return Promise.resolve();
     case 'close':
       return close(message);
   }

@@ -19,6 +19,12 @@ function runnerWith(ms: number, maxTokens = 64): { runner: BatchRunner; shapes: 
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
       return {};
     },
+    allocate: () => {
+      throw new Error('not bound');
+    },
+    bind: () => {
+      throw new Error('not bound');
+    },
     release: async () => {},
   };
   const model = tinyModel('m', { vocabSize: 50, facts: { ...tinyModel('m').facts, maxTokens } });
