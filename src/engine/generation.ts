@@ -26,6 +26,8 @@ export interface GenerationRequest {
   readonly choices: number;
   /** Cut a prompt that is too long on the left (oldest tokens go) instead of refusing it. */
   readonly truncate: boolean;
+  /** The body named no `max_new_tokens`: the default shrinks to the room that the context has left, 1 at least. */
+  readonly shrinkToContext: boolean;
 }
 
 export interface GenerationOptions {
@@ -95,6 +97,10 @@ export interface Generation {
   readonly id: string;
   readonly model: string;
   readonly promptTokens: number;
+  /** The seed in use, drawn or given. */
+  readonly seed: number;
+  /** Text of one token alone, as alternatives in `logprobs` show it. */
+  tokenText(tokenId: number): string;
   /**
    * One consumer; `started`, tokens, then exactly one `done`, or a ServiceError is thrown (deadline_exceeded before the
    * first token, worker_crashed, inference_failed, shutting_down, overloaded when the consumer stalls). A consumer that

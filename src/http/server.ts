@@ -1,6 +1,7 @@
 // The API port: every public route on one Fastify instance. Main thread.
 // Gets an engine, tasks and values; must not know workers, models on disk or the environment.
 import type { FastifyInstance } from 'fastify';
+import type { GenerationEngine } from '../engine/generation.ts';
 import type { InferenceEngine } from '../engine/inference.ts';
 import type { Task } from '../tasks/task.ts';
 import { addDocs } from './docs.ts';
@@ -13,6 +14,8 @@ import { addTaskRoutes } from './routes/tasks.ts';
 
 export interface ServerOptions extends InstanceOptions {
   readonly engine: InferenceEngine;
+  /** Absent when no decoder is served: the routes of generation then answer model_not_found. */
+  readonly generation?: GenerationEngine | undefined;
   readonly tasks: readonly Task[];
   /** Deadline of a request, and the most a client may ask for, in milliseconds. */
   readonly requestTimeoutMs: number;

@@ -91,6 +91,10 @@ function messageOf(error: ErrorObject): string {
       return `must be at least ${limit}; it is ${String(error.data)}`;
     case 'maximum':
       return `must be at most ${limit}; it is ${String(error.data)}`;
+    case 'exclusiveMinimum':
+      return `must be more than ${limit}; it is ${String(error.data)}`;
+    case 'maxProperties':
+      return `must have at most ${limit} keys; it has ${Object.keys(error.data as object).length}`;
     case 'minItems':
     case 'minLength':
       return `must have at least ${limit} ${error.keyword === 'minItems' ? 'items' : 'characters'}; it has ${size}`;
