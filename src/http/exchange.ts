@@ -4,8 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ErrorCode } from '../errors.ts';
-import type { InferenceResult } from '../engine/inference.ts';
-import type { AccessLog } from '../observability/access-log.ts';
+import type { AccessLog, AccessResult } from '../observability/access-log.ts';
 import type { Metrics, Outcome } from '../observability/metrics.ts';
 import { onResponseEnd } from './cancellation.ts';
 import { connectionFault } from './connection-faults.ts';
@@ -18,6 +17,9 @@ export function requestIdOf(request: IncomingMessage): string {
   const header = request.headers['x-request-id'];
   return typeof header === 'string' && acceptedId.test(header) ? header : randomUUID();
 }
+
+/** An answer, or as much of it as there is: read when the request ends. */
+export type ExchangeResult = AccessResult & { readonly model: string };
 
 export interface ExchangeSinks {
   readonly metrics: Metrics;
@@ -33,7 +35,7 @@ export class Exchange {
   /** Set for requests of inference alone: they are counted by outcome. */
   #inferenceRoute: string | undefined;
   #code: ErrorCode | undefined;
-  #result: InferenceResult | undefined;
+  #result: ExchangeResult | undefined;
   readonly #sinks: ExchangeSinks;
 
   constructor(request: FastifyRequest, reply: FastifyReply, sinks: ExchangeSinks) {
@@ -52,7 +54,7 @@ export class Exchange {
     return this.#abort.signal;
   }
 
-  answered(result: InferenceResult): void {
+  answered(result: ExchangeResult): void {
     this.#result = result;
   }
 

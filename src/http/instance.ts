@@ -151,7 +151,8 @@ export function sendProblem(error: ServiceError, request: FastifyRequest, reply:
     .send(Buffer.from(JSON.stringify(answer.body)));
 }
 
-function logFailure(logger: Logger, error: ServiceError, request: FastifyRequest): void {
+/** Writes failures that operators must look into to the log, with their cause. */
+export function logFailure(logger: Logger, error: ServiceError, request: FastifyRequest): void {
   const { code } = error;
   if (code === 'internal' || code === 'inference_failed' || code === 'worker_crashed') {
     logger.error({ requestId: request.id, route: request.routeOptions.url, code, err: error }, 'request failed');

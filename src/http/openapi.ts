@@ -6,7 +6,7 @@ import type { Task } from '../tasks/task.ts';
 import { problems } from './problem.ts';
 import { inferenceAnswerSchema, modelInfoSchema, probeSchema, problemSchema } from './schemas.ts';
 
-const inferenceErrors: readonly ErrorCode[] = [
+export const inferenceErrors: readonly ErrorCode[] = [
   'invalid_request',
   'model_not_found',
   'payload_too_large',
@@ -41,6 +41,7 @@ export async function addOpenApi(server: FastifyInstance, version: string): Prom
       },
       tags: [
         { name: 'inference', description: 'One request, one answer' },
+        { name: 'conversations', description: 'Chats whose history the service keeps' },
         { name: 'models', description: 'What is served' },
         { name: 'operations', description: 'Probes; the operations port has them too, and /metrics' },
       ],
@@ -56,7 +57,7 @@ export function taskRouteSchema(task: Task, maxTimeoutMs: number): object {
     summary: task.summary,
     tags: ['inference'],
     operationId: task.path.slice(1),
-    headers: requestHeaders(maxTimeoutMs),
+    headers: { type: 'object', properties: requestHeaders(maxTimeoutMs) },
     body: { ...task.request, examples: [task.example.request] },
     response: {
       200: {
@@ -72,19 +73,16 @@ export function taskRouteSchema(task: Task, maxTimeoutMs: number): object {
   };
 }
 
-const requestHeaders = (maxTimeoutMs: number): object => ({
-  type: 'object',
-  properties: {
+/** Headers that every inference route reads. */
+export function requestHeaders(
+  maxTimeoutMs: number,
+  timeout = 'Shortens the deadline of this request, in milliseconds',
+): Readonly<Record<string, object>> {
+  return {
     'x-request-id': { type: 'string', pattern: '^[\\w.-]{1,64}$', description: 'Id to find this request by; made when absent' },
-    'x-request-timeout-ms': {
-      type: 'integer',
-      minimum: 1,
-      maximum: maxTimeoutMs,
-      default: maxTimeoutMs,
-      description: 'Shortens the deadline of this request, in milliseconds',
-    },
-  },
-});
+    'x-request-timeout-ms': { type: 'integer', minimum: 1, maximum: maxTimeoutMs, default: maxTimeoutMs, description: timeout },
+  };
+}
 
 /** Response schemas of these codes, by status. */
 export function problemResponses(codes: readonly ErrorCode[]): Record<number, object> {

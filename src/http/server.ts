@@ -5,9 +5,12 @@ import type { GenerationEngine } from '../engine/generation.ts';
 import type { InferenceEngine } from '../engine/inference.ts';
 import type { Task } from '../tasks/task.ts';
 import { addDocs } from './docs.ts';
-import { createInstance, type InstanceOptions } from './instance.ts';
+import { type StreamLimits, streamLimits } from './back-pressure.ts';
+import { createInstance, type InstanceOptions, logFailure } from './instance.ts';
 import { addOpenApi } from './openapi.ts';
 import { type DeviceFacts, Readiness } from './readiness.ts';
+import { addConversationRoutes } from './routes/conversations.ts';
+import { addGenerateRoute } from './routes/generate.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addProbeRoutes } from './routes/ops.ts';
 import { addTaskRoutes } from './routes/tasks.ts';
@@ -16,6 +19,10 @@ export interface ServerOptions extends InstanceOptions {
   readonly engine: InferenceEngine;
   /** Absent when no decoder is served: the routes of generation then answer model_not_found. */
   readonly generation?: GenerationEngine | undefined;
+  /** Longest texts of prompts and documents; the defaults of the configuration when absent. */
+  readonly inputLimits?: InputLimits | undefined;
+  /** When slow readers of streams are paused and cut off; for tests. */
+  readonly streamLimits?: Partial<StreamLimits> | undefined;
   readonly tasks: readonly Task[];
   /** Deadline of a request, and the most a client may ask for, in milliseconds. */
   readonly requestTimeoutMs: number;
@@ -23,13 +30,35 @@ export interface ServerOptions extends InstanceOptions {
   readonly device: DeviceFacts;
 }
 
+/** Limits that the engine enforces for encoders' tasks, and routes for the others. */
+export interface InputLimits {
+  readonly maxInputs: number;
+  /** Most characters of one text. */
+  readonly maxInputChars: number;
+  /** The same where long documents are split. */
+  readonly maxDocumentChars: number;
+}
+
+const defaultInputLimits: InputLimits = { maxInputs: 32, maxInputChars: 8192, maxDocumentChars: 200_000 };
+
 /** The API, ready to listen. */
 export async function buildServer(options: ServerOptions): Promise<FastifyInstance> {
-  const { engine, tasks, requestTimeoutMs, limits } = options;
+  const { engine, generation, tasks, requestTimeoutMs, limits, inputLimits = defaultInputLimits, logger, lifecycle } = options;
+  const { maxBodyBytes } = limits;
   const server = createInstance(options);
   // Authentication belongs here: one onRequest hook before every route.
   await addOpenApi(server, options.version);
-  addTaskRoutes(server, { engine, tasks, requestTimeoutMs, maxBodyBytes: limits.maxBodyBytes });
+  addTaskRoutes(server, { engine, tasks, requestTimeoutMs, maxBodyBytes });
+  addGenerateRoute(server, {
+    generation,
+    maxBodyBytes,
+    requestTimeoutMs,
+    limits: inputLimits,
+    streamLimits: { ...streamLimits, ...options.streamLimits },
+    isDraining: () => lifecycle.isDraining() || server.isClosing(),
+    logFailure: (error, request) => logFailure(logger, error, request),
+  });
+  addConversationRoutes(server, generation);
   addModelRoutes(server, engine);
   addProbeRoutes(server, new Readiness(options));
   addDocs(server, tasks);

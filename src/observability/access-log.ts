@@ -2,6 +2,18 @@
 // Has no field that could hold a text: ids, counts, codes and durations only.
 import type { Logger } from 'pino';
 
+/** What is known of an answered request, or of one whose client left. Durations in milliseconds. */
+export interface AccessResult {
+  readonly usage: { readonly inputTokens: number; readonly outputTokens?: number; readonly cachedTokens?: number };
+  readonly timings?: {
+    readonly tokenizeMs: number;
+    readonly queueMs: number;
+    readonly inferenceMs: number;
+    readonly firstTokenMs?: number;
+  };
+  readonly batchSize?: number;
+}
+
 export interface AccessEntry {
   readonly requestId: string;
   readonly method: string;
@@ -13,13 +25,7 @@ export interface AccessEntry {
   readonly ms: number;
   readonly code: string | undefined;
   readonly model: string;
-  readonly result:
-    | {
-        readonly usage: { readonly inputTokens: number };
-        readonly timings: { readonly tokenizeMs: number; readonly queueMs: number; readonly inferenceMs: number };
-        readonly batchSize: number;
-      }
-    | undefined;
+  readonly result: AccessResult | undefined;
 }
 
 /** Successes that are written in full in each second; every other one is only counted. */
@@ -50,13 +56,7 @@ export class AccessLog {
     };
     if (entry.code !== undefined) line['code'] = entry.code;
     if (entry.model !== 'none') line['model'] = entry.model;
-    if (result !== undefined) {
-      line['inputTokens'] = result.usage.inputTokens;
-      line['tokenizeMs'] = rounded(result.timings.tokenizeMs);
-      line['queueMs'] = rounded(result.timings.queueMs);
-      line['inferenceMs'] = rounded(result.timings.inferenceMs);
-      line['batchSize'] = result.batchSize;
-    }
+    if (result !== undefined) addResult(line, result);
     if (this.#skipped > 0) {
       line['skippedLines'] = this.#skipped;
       this.#skipped = 0;
@@ -77,6 +77,19 @@ export class AccessLog {
     this.#skipped++;
     return false;
   }
+}
+
+function addResult(line: Record<string, unknown>, { usage, timings, batchSize }: AccessResult): void {
+  line['inputTokens'] = usage.inputTokens;
+  if (usage.outputTokens !== undefined) line['outputTokens'] = usage.outputTokens;
+  if (usage.cachedTokens !== undefined) line['cachedTokens'] = usage.cachedTokens;
+  if (timings !== undefined) {
+    line['tokenizeMs'] = rounded(timings.tokenizeMs);
+    line['queueMs'] = rounded(timings.queueMs);
+    line['inferenceMs'] = rounded(timings.inferenceMs);
+    if (timings.firstTokenMs !== undefined) line['firstTokenMs'] = rounded(timings.firstTokenMs);
+  }
+  if (batchSize !== undefined) line['batchSize'] = batchSize;
 }
 
 function rounded(ms: number): number {

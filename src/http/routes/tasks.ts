@@ -2,11 +2,10 @@
 // Generic: nothing here knows what any task means.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { InferenceEngine, InferenceResult } from '../../engine/inference.ts';
-import { ServiceError } from '../../errors.ts';
 import type { Task } from '../../tasks/task.ts';
-import { checkBodyHeaders } from '../body-reader.ts';
 import { requestTimeoutMs } from '../cancellation.ts';
 import type { Exchange } from '../exchange.ts';
+import { inferenceHook, modelNameOf, serverTiming } from '../inference-route.ts';
 import { taskRouteSchema } from '../openapi.ts';
 import { compileValidator } from '../validation.ts';
 
@@ -37,7 +36,7 @@ function addTaskRoute(server: FastifyInstance, task: Task, options: TaskRouteOpt
     const body = request.body as CommonBody;
     validate(body);
     const timeoutMs = requestTimeoutMs(request.headers['x-request-timeout-ms'], options.requestTimeoutMs);
-    exchange.nameModel = () => modelName(engine, task, body.model);
+    exchange.nameModel = () => modelNameOf(() => engine.resolveModel(task, body.model));
     return engine.run(task, body, {
       model: body.model,
       signal: exchange.signal,
@@ -51,12 +50,7 @@ function addTaskRoute(server: FastifyInstance, task: Task, options: TaskRouteOpt
 
   server.post(task.path, {
     schema: taskRouteSchema(task, options.requestTimeoutMs),
-    onRequest: (request, _reply, done) => {
-      request.exchange.beginInference(task.path);
-      if (server.isClosing()) throw new ServiceError('shutting_down', 'The server is shutting down.');
-      checkBodyHeaders(request.raw, options.maxBodyBytes);
-      done();
-    },
+    onRequest: inferenceHook(server, task.path, options.maxBodyBytes),
     handler: async (request, reply) => {
       const result = await answer(request);
       request.exchange.answered(result);
@@ -69,23 +63,7 @@ function addTaskRoute(server: FastifyInstance, task: Task, options: TaskRouteOpt
 function setTimingHeaders(reply: FastifyReply, exchange: Exchange, { timings, batchSize }: InferenceResult): void {
   const totalMs = performance.now() - exchange.startedAt;
   reply.header('content-type', 'application/json; charset=utf-8');
-  reply.header(
-    'server-timing',
-    `tokenize;dur=${shown(timings.tokenizeMs)}, queue;dur=${shown(timings.queueMs)}, inference;dur=${shown(timings.inferenceMs)}, total;dur=${shown(totalMs)}`,
-  );
+  const { tokenizeMs, queueMs, inferenceMs } = timings;
+  reply.header('server-timing', serverTiming({ tokenize: tokenizeMs, queue: queueMs, inference: inferenceMs, total: totalMs }));
   reply.header('x-batch-size', String(batchSize));
-}
-
-/** Milliseconds with three digits after the point. */
-function shown(ms: number): string {
-  return String(Math.round(ms * 1000) / 1000);
-}
-
-/** Which model a failed request counts under: never a name that a client made up. */
-function modelName(engine: InferenceEngine, task: Task, name: string | undefined): string {
-  try {
-    return engine.resolveModel(task, name).name;
-  } catch {
-    return 'none';
-  }
 }
