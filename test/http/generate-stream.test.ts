@@ -1,29 +1,13 @@
-// POST /generate with stream: frames byte for byte, the ends of a stream, clients that leave, stall, pipeline or resume.
+// POST /generate with stream: frames byte for byte, the ends of a stream, clients that leave, stall or pipeline.
 import { once } from 'node:events';
 import t from 'tap';
 import { ServiceError } from '../../src/errors.ts';
-import { FakeGenerationEngine, fakeGenerationId as id } from '../helpers/fake-generation.ts';
-import { type RunningServer, startServers } from '../helpers/http-server.ts';
+import { fakeGenerationId as id } from '../helpers/fake-generation.ts';
+import { requestLines, startGeneration } from '../helpers/generation-server.ts';
 import { postBytes, RawClient } from '../helpers/raw-http.ts';
 import { dataOf, StreamClient } from '../helpers/stream-client.ts';
 
 t.setTimeout(120_000);
-
-type Teardown = Parameters<typeof startServers>[0];
-
-async function start(t: Teardown, overrides: Parameters<typeof startServers>[1] = {}) {
-  const generation = new FakeGenerationEngine();
-  const running = await startServers(t, { generation, ...overrides });
-  return { ...running, generation };
-}
-
-async function requestLines(running: RunningServer, count: number): Promise<Record<string, unknown>[]> {
-  for (;;) {
-    const lines = running.logLines.filter(({ msg }) => msg === 'request');
-    if (lines.length >= count) return lines;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
 
 const body = { prompt: 'Say hello', stream: true };
 
@@ -35,7 +19,7 @@ const done = {
 };
 
 t.test('frames', async (t) => {
-  const running = await start(t);
+  const running = await startGeneration(t);
   const client = await StreamClient.open(running.port);
   client.post('/generate', body, { 'x-request-id': 'stream-1' });
   const { status, headers } = await client.head();
@@ -78,7 +62,7 @@ t.test('frames', async (t) => {
 });
 
 t.test('the head goes out before the first token, and each token at once', async (t) => {
-  const { port, generation } = await start(t);
+  const { port, generation } = await startGeneration(t);
   const client = await StreamClient.open(port);
   const arrived = generation.next();
   client.post('/generate', body);
@@ -97,7 +81,7 @@ t.test('the head goes out before the first token, and each token at once', async
 });
 
 t.test('log-probabilities', async (t) => {
-  const { port } = await start(t);
+  const { port } = await startGeneration(t);
   const client = await StreamClient.open(port);
   client.post('/generate', { ...body, logprobs: 2 });
   await client.head();
@@ -117,7 +101,7 @@ t.test('log-probabilities', async (t) => {
 });
 
 t.test('nothing generated', async (t) => {
-  const { port, generation } = await start(t);
+  const { port, generation } = await startGeneration(t);
   generation.play = (each) => each.done();
   const client = await StreamClient.open(port);
   client.post('/generate', body);
@@ -130,7 +114,7 @@ t.test('nothing generated', async (t) => {
 });
 
 t.test('what is refused is refused before the head', async (t) => {
-  const { port, generation } = await start(t);
+  const { port, generation } = await startGeneration(t);
   const client = await RawClient.open(port);
   for (const [code, status] of [
     ['input_too_long', 422],
@@ -153,7 +137,7 @@ t.test('what is refused is refused before the head', async (t) => {
 });
 
 t.test('a failure after the head is an error event, the last one', async (t) => {
-  const running = await start(t);
+  const running = await startGeneration(t);
   const client = await StreamClient.open(running.port);
   const codes = [
     ['deadline_exceeded', 504, 'timeout'],
@@ -183,7 +167,7 @@ t.test('a failure after the head is an error event, the last one', async (t) => 
 });
 
 t.test('an unknown failure does not show its message', async (t) => {
-  const running = await start(t);
+  const running = await startGeneration(t);
   running.generation.play = (each) => each.fail(new TypeError('secret'));
   const client = await StreamClient.open(running.port);
   client.post('/generate', body);
@@ -197,7 +181,7 @@ t.test('an unknown failure does not show its message', async (t) => {
 t.test('a client that leaves', async (t) => {
   for (const how of ['RST', 'FIN', 'half-closed'] as const) {
     await t.test(how, async (t) => {
-      const running = await start(t);
+      const running = await startGeneration(t);
       const client = await StreamClient.open(running.port);
       const arrived = running.generation.next();
       client.post('/generate', body);
@@ -220,7 +204,7 @@ t.test('a client that leaves', async (t) => {
 });
 
 t.test('a client that stays is not aborted', async (t) => {
-  const { port, generation } = await start(t);
+  const { port, generation } = await startGeneration(t);
   const client = await StreamClient.open(port);
   const arrived = generation.next();
   client.post('/generate', { ...body, prompt: 'long '.repeat(1500) });
@@ -235,7 +219,7 @@ t.test('a client that stays is not aborted', async (t) => {
 });
 
 t.test('pings', async (t) => {
-  const { port, generation } = await start(t, { streamLimits: { pingMs: 20 } });
+  const { port, generation } = await startGeneration(t, { streamLimits: { pingMs: 20 } });
   const client = await StreamClient.open(port);
   const arrived = generation.next();
   client.post('/generate', body);
@@ -254,7 +238,7 @@ t.test('pings', async (t) => {
 });
 
 t.test('a slow reader is paused, resumed, and goes on without a gap', async (t) => {
-  const { port, generation } = await start(t);
+  const { port, generation } = await startGeneration(t);
   const client = await StreamClient.open(port);
   const arrived = generation.next();
   client.post('/generate', body);
@@ -279,7 +263,7 @@ t.test('a slow reader is paused, resumed, and goes on without a gap', async (t) 
 });
 
 t.test('a reader that takes nothing is cut off', async (t) => {
-  const running = await start(t, { streamLimits: { stalledMs: 100 } });
+  const running = await startGeneration(t, { streamLimits: { stalledMs: 100 } });
   const client = await StreamClient.open(running.port);
   const arrived = running.generation.next();
   client.post('/generate', body);
@@ -298,7 +282,7 @@ t.test('a reader that takes nothing is cut off', async (t) => {
 });
 
 t.test('a generation that does not heed its pause costs the connection', async (t) => {
-  const running = await start(t);
+  const running = await startGeneration(t);
   const client = await StreamClient.open(running.port);
   const arrived = running.generation.next();
   client.post('/generate', body);
@@ -314,7 +298,7 @@ t.test('a generation that does not heed its pause costs the connection', async (
 });
 
 t.test('two generations pipelined on one connection', async (t) => {
-  const running = await start(t, { streamLimits: { stalledMs: 50 } });
+  const running = await startGeneration(t, { streamLimits: { stalledMs: 50 } });
   const client = await StreamClient.open(running.port);
   const firstArrives = running.generation.next();
   client.post('/generate', body);
@@ -344,7 +328,7 @@ t.test('two generations pipelined on one connection', async (t) => {
 
 t.test('a client that leaves with two generations in its pipeline ends both', async (t) => {
   for (const stream of [true, false]) {
-    const running = await start(t);
+    const running = await startGeneration(t);
     const client = await StreamClient.open(running.port);
     const firstArrives = running.generation.next();
     client.post('/generate', { ...body, stream });
@@ -363,84 +347,8 @@ t.test('a client that leaves with two generations in its pipeline ends both', as
   }
 });
 
-t.test('resume', async (t) => {
-  const { port, generation } = await start(t);
-  const client = await StreamClient.open(port);
-  const arrived = generation.next();
-  client.post('/generate', body, { 'last-event-id': `${id}.4` });
-  const running = await arrived;
-  t.equal(running.options.lastEventId, `${id}.4`);
-  await client.head();
-  running.token('F', 0, 5);
-  t.match(await client.block(), new RegExp(`\nid: ${id}.5\n`, 'u'));
-  running.done();
-  await client.blocks();
-
-  const again = generation.next();
-  client.post('/generate', body, { 'last-event-id': `${id}.6` });
-  const finished = await again;
-  await client.head();
-  finished.done();
-  t.match(await client.block(), new RegExp(`^event: done\nid: ${id}.6\n`, 'u'), 'nothing new: the id stays');
-  t.equal(finished.options.bodyDigest, running.options.bodyDigest);
-  client.close();
-});
-
-t.test('event ids that are none', async (t) => {
-  const { port, generation } = await start(t);
-  const client = await RawClient.open(port);
-  for (const value of [
-    'x',
-    `${id}`,
-    `${id}.`,
-    `${id}.01`,
-    `${id}.-2`,
-    `${id}.1.2`,
-    `${id.slice(1)}.1`,
-    `${id}x.1`,
-    `${id}.1234567890`,
-    '../a.1',
-  ]) {
-    client.send(postBytes('/generate', JSON.stringify(body), { 'last-event-id': value }));
-    const response = await client.response();
-    t.equal(response.status, 400, value);
-    t.match(JSON.parse(response.body), { code: 'invalid_request', errors: [{ path: 'last-event-id' }] });
-  }
-  client.send(postBytes('/generate', JSON.stringify({ prompt: 'a' }), { 'last-event-id': `${id}.1` }));
-  t.equal((await client.response()).status, 400, 'not without stream');
-  t.equal(generation.generations.length, 0);
-  client.send(postBytes('/generate', JSON.stringify({ prompt: 'a' }), { 'last-event-id': '' }));
-  t.equal((await client.response()).status, 200, 'an empty one is none');
-  client.close();
-});
-
-t.test('the digest of a body', async (t) => {
-  const { port, generation } = await start(t);
-  const digestOf = async (value: object): Promise<string | undefined> => {
-    const client = await StreamClient.open(port);
-    client.post('/generate', { stream: true, ...value });
-    await client.blocks();
-    client.close();
-    return generation.generations.at(-1)?.options.bodyDigest;
-  };
-  const first = await digestOf({ prompt: 'a', temperature: 0.5, logit_bias: { 5: 1, 10: 2 }, stop: 'x' });
-  t.match(first, /^[0-9a-f]{64}$/u);
-  t.equal(await digestOf({ stop: ['x'], logit_bias: { 10: 2, 5: 1 }, temperature: 0.5, prompt: 'a', top_k: 0, n: 1 }), first);
-  for (const other of [
-    { prompt: 'b', temperature: 0.5, logit_bias: { 5: 1, 10: 2 }, stop: 'x' },
-    { prompt: 'a', temperature: 0.6, logit_bias: { 5: 1, 10: 2 }, stop: 'x' },
-    { prompt: 'a', temperature: 0.5, logit_bias: { 5: 1, 10: 3 }, stop: 'x' },
-    { prompt: 'a', temperature: 0.5, logit_bias: { 5: 1, 10: 2 }, stop: 'y' },
-    { prompt: 'a', temperature: 0.5, logit_bias: { 5: 1, 10: 2 }, stop: 'x', seed: 1 },
-    { prompt: 'a', temperature: 0.5, logit_bias: { 5: 1, 10: 2 }, stop: 'x', model: 'writer' },
-    { messages: [{ role: 'user', content: 'a' }], temperature: 0.5, logit_bias: { 5: 1, 10: 2 }, stop: 'x' },
-  ]) {
-    t.not(await digestOf(other), first);
-  }
-});
-
 t.test('while draining', async (t) => {
-  const running = await start(t);
+  const running = await startGeneration(t);
   const before = await StreamClient.open(running.port);
   const arrived = running.generation.next();
   before.post('/generate', body);
@@ -464,7 +372,7 @@ t.test('while draining', async (t) => {
 });
 
 t.test('connection: close and HTTP/1.0', async (t) => {
-  const { port } = await start(t);
+  const { port } = await startGeneration(t);
   const client = await StreamClient.open(port);
   client.post('/generate', body, { connection: 'close' });
   t.equal((await client.head()).headers['connection'], 'close');
