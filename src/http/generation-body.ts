@@ -2,10 +2,9 @@
 // the digest that a resume must bring. Main thread, pure. Must not know how anything is generated.
 import { createHash } from 'node:crypto';
 import type { TSchema } from 'typebox';
-import { ServiceError } from '../errors.ts';
 import type { ChatMessage, GenerationPrompt, GenerationRequest } from '../engine/generation.ts';
-import { CodePoints } from '../tasks/code-points.ts';
 import { invalidField, modelSchema } from '../tasks/schemas.ts';
+import { characterCount, type InputLimits, inputTooLong } from './input-limits.ts';
 import { samplingOf, samplingSchemas, type SamplingBody } from './sampling-body.ts';
 import { Type } from '../schema.ts';
 import { compileValidator } from './validation.ts';
@@ -100,12 +99,7 @@ interface Body extends SamplingBody {
 }
 
 /** Longest texts, in characters. */
-export interface PromptLimits {
-  /** Of one text: a prompt, a message, a system prompt. */
-  readonly maxInputChars: number;
-  /** Of all messages together. */
-  readonly maxDocumentChars: number;
-}
+export type PromptLimits = Pick<InputLimits, 'maxInputChars' | 'maxDocumentChars'>;
 
 /** A body that is valid as far as can be said without a model. */
 export interface GenerationBody {
@@ -171,11 +165,10 @@ function checkLengths(prompt: GenerationPrompt, { maxInputChars, maxDocumentChar
   let sum = 0;
   for (const [path, text] of textsOf(prompt)) {
     sum += text.length;
-    // A text has at most as many characters as UTF-16 units: nearly all need no count.
-    const length = text.length <= maxInputChars ? text.length : new CodePoints(text).length;
-    if (length > maxInputChars) throw tooLong(path, `has ${length} characters; the limit is ${maxInputChars}`);
+    const length = characterCount(text, maxInputChars);
+    if (length > maxInputChars) throw inputTooLong(path, `has ${length} characters; the limit is ${maxInputChars}`);
   }
-  if (sum > maxDocumentChars) throw tooLong('/messages', `have ${sum} characters in all; the limit is ${maxDocumentChars}`);
+  if (sum > maxDocumentChars) throw inputTooLong('/messages', `have ${sum} characters in all; the limit is ${maxDocumentChars}`);
 }
 
 function textsOf(prompt: GenerationPrompt): (readonly [path: string, text: string])[] {
@@ -187,10 +180,6 @@ function textsOf(prompt: GenerationPrompt): (readonly [path: string, text: strin
     case 'conversation':
       return [['/message', prompt.message], ...(prompt.system === undefined ? [] : [['/system', prompt.system] as const])];
   }
-}
-
-function tooLong(path: string, message: string): ServiceError {
-  return new ServiceError('input_too_long', `The prompt is too long: ${path} ${message}.`, { errors: [{ path, message }] });
 }
 
 function digestOf(request: GenerationRequest, model: string | undefined): string {

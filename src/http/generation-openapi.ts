@@ -133,7 +133,7 @@ data: {"text":"Paris","finish_reason":"stop","usage":{"input_tokens":36,"output_
 
 `;
 
-const generationErrors: readonly ErrorCode[] = [
+export const generationErrors: readonly ErrorCode[] = [
   'invalid_request',
   'model_not_found',
   'conflict',

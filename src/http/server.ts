@@ -3,22 +3,30 @@
 import type { FastifyInstance } from 'fastify';
 import type { GenerationEngine } from '../engine/generation.ts';
 import type { InferenceEngine } from '../engine/inference.ts';
+import type { TokenizationEngine } from '../engine/tokenization.ts';
 import type { Task } from '../tasks/task.ts';
 import { addDocs } from './docs.ts';
 import { type StreamLimits, streamLimits } from './back-pressure.ts';
 import { createInstance, type InstanceOptions, logFailure } from './instance.ts';
+import type { InputLimits } from './input-limits.ts';
 import { addOpenApi } from './openapi.ts';
 import { type DeviceFacts, Readiness } from './readiness.ts';
 import { addConversationRoutes } from './routes/conversations.ts';
 import { addGenerateRoute } from './routes/generate.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addProbeRoutes } from './routes/ops.ts';
+import { addSummarizeRoute } from './routes/summarize.ts';
 import { addTaskRoutes } from './routes/tasks.ts';
+import { addTokenizeRoutes } from './routes/tokenize.ts';
 
 export interface ServerOptions extends InstanceOptions {
   readonly engine: InferenceEngine;
   /** Absent when no decoder is served: the routes of generation then answer model_not_found. */
   readonly generation?: GenerationEngine | undefined;
+  /** Absent in tests that do not tokenise. */
+  readonly tokenization?: TokenizationEngine | undefined;
+  /** Longest time until the summaries of a request are there, in milliseconds; 300,000 when absent. */
+  readonly generationTimeoutMs?: number | undefined;
   /** Longest texts of prompts and documents; the defaults of the configuration when absent. */
   readonly inputLimits?: InputLimits | undefined;
   /** When slow readers of streams are paused and cut off; for tests. */
@@ -30,14 +38,7 @@ export interface ServerOptions extends InstanceOptions {
   readonly device: DeviceFacts;
 }
 
-/** Limits that the engine enforces for encoders' tasks, and routes for the others. */
-export interface InputLimits {
-  readonly maxInputs: number;
-  /** Most characters of one text. */
-  readonly maxInputChars: number;
-  /** The same where long documents are split. */
-  readonly maxDocumentChars: number;
-}
+const defaultGenerationTimeoutMs = 300_000;
 
 const defaultInputLimits: InputLimits = { maxInputs: 32, maxInputChars: 8192, maxDocumentChars: 200_000 };
 
@@ -59,6 +60,9 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     logFailure: (error, request) => logFailure(logger, error, request),
   });
   addConversationRoutes(server, generation);
+  const { generationTimeoutMs = defaultGenerationTimeoutMs, tokenization } = options;
+  addSummarizeRoute(server, { generation, maxBodyBytes, requestTimeoutMs, generationTimeoutMs, limits: inputLimits });
+  addTokenizeRoutes(server, { tokenization, maxBodyBytes, limits: inputLimits });
   addModelRoutes(server, engine);
   addProbeRoutes(server, new Readiness(options));
   addDocs(server, tasks);
