@@ -1,171 +1,15 @@
-// Every setting of the service: one TypeBox schema over environment variables, read once at the start. Main thread.
+// Every setting of the service, read from the environment and checked once at the start (config-schema.ts). Main thread.
 // Imported by main, app and cli only: the other rooms get values and must not know where they come from.
+import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Static, TSchema } from 'typebox';
-import { dtypes } from './engine/graph-choice.ts';
+import type { TSchema } from 'typebox';
+import { type Documentation, schema, type Values } from './config-schema.ts';
 import { type ModelSource, parseModelSources } from './engine/model-sources.ts';
 import { StartupError } from './errors.ts';
 import { nearestName } from './nearest-name.ts';
-import { Type } from './schema.ts';
-
-type Documentation = {
-  /** What it does and what more or less of it costs; Markdown. */
-  readonly description: string;
-  readonly unit?: string;
-  /** Shown instead of a default that is computed. */
-  readonly shownDefault?: string;
-};
-
-type IntegerOptions = Documentation & { readonly minimum: number; readonly maximum: number; readonly default: number };
-
-const integer = (options: IntegerOptions) => Type.Integer(options);
-const choice = <const Values extends readonly string[]>(values: Values, options: Documentation & { readonly default: Values[number] }) =>
-  Type.Unsafe<Values[number]>({ type: 'string', enum: values, ...options });
-const flag = (options: Documentation) => Type.Boolean({ default: false, ...options });
-const optionalText = (options: Documentation) => Type.Optional(Type.String(options));
-const optionalInteger = (options: Documentation & { readonly minimum: number; readonly maximum: number }) =>
-  Type.Optional(Type.Integer(options));
-
-const schema = Type.Object({
-  HOST: Type.String({
-    default: '127.0.0.1',
-    description: 'Address of the API. Without keys, any but a loopback address needs `GLOSSA_ALLOW_ANONYMOUS=true`',
-  }),
-  PORT: integer({ default: 8080, minimum: 0, maximum: 65_535, description: 'Port of the API; 0 takes a free one, which the log names' }),
-  METRICS_HOST: optionalText({ shownDefault: 'as `HOST`', description: 'Address of the operations port' }),
-  METRICS_PORT: integer({
-    default: 9090,
-    minimum: 0,
-    maximum: 65_535,
-    description: 'Port of `/metrics` and of a second set of probes; 0 takes a free one',
-  }),
-  GLOSSA_MODELS: optionalText({
-    shownDefault: 'every directory of `models/`',
-    description:
-      'Comma list of `name=directory` or `name=owner/name[@revision]` (Hugging Face hub), each with options such as `?task=token-classification&workers=1&batch=always&dtype=q8`. The first model of a task is its default. A directory is Hugging-Face-shaped: `config.json`, `tokenizer.json`, `tokenizer_config.json`, `onnx/*.onnx`; the task is read from `config.json`',
-  }),
-  GLOSSA_DTYPE: Type.Optional(
-    Type.Unsafe<string>({
-      type: 'string',
-      enum: dtypes,
-      shownDefault: 'best present',
-      description: 'Which ONNX file of a model, by the names of transformers.js. On CPU int8 is the fastest, on CUDA fp16',
-    }),
-  ),
-  GLOSSA_DEVICE: choice(['auto', 'cpu', 'cuda', 'fake'], {
-    default: 'auto',
-    description:
-      '`auto` takes CUDA where it works and says so in log, metrics and `/readyz`; `cuda` refuses to start without it; `fake` computes made-up answers, for tests of clients',
-  }),
-  GLOSSA_WORKERS: optionalInteger({
-    minimum: 1,
-    maximum: 256,
-    shownDefault: 'CPU quota / threads a worker',
-    description: 'Workers, each with every model in its memory. More than there are cores gains nothing',
-  }),
-  GLOSSA_THREADS_PER_WORKER: integer({
-    default: 1,
-    minimum: 1,
-    maximum: 256,
-    description:
-      'ONNX Runtime threads of one worker. Two workers of one thread serve nearly twice what one of two threads does; more threads shorten single long texts',
-  }),
-  GLOSSA_ISOLATION: choice(['thread', 'process'], {
-    default: 'thread',
-    description:
-      '`thread` is the simplest, and its workers share weights; with `process` a native crash costs one worker instead of the service',
-  }),
-  GLOSSA_RUNTIME: choice(['auto', 'native', 'node'], {
-    default: 'auto',
-    description:
-      'How models are run: `native` calls ONNX Runtime’s C API by FFI (workers share weights, hung runs are cancelled), `node` its JavaScript API (always on CUDA); `auto` takes native where it works and says why where it does not; `native` refuses to start then',
-  }),
-  GLOSSA_MAX_BATCH_SIZE: integer({ default: 32, minimum: 1, maximum: 1024, unit: 'texts', description: 'Most texts in one run' }),
-  GLOSSA_MAX_BATCH_TOKENS: integer({
-    default: 4096,
-    minimum: 1,
-    maximum: 1_048_576,
-    unit: 'tokens',
-    description: 'Most tokens in one run, padding included: a bound on memory',
-  }),
-  GLOSSA_MAX_BATCH_MS: integer({
-    default: 25,
-    minimum: 1,
-    maximum: 60_000,
-    unit: 'ms',
-    description:
-      'Longest run that the planner forms from several texts, by its own estimate. More is throughput on short texts, less is latency',
-  }),
-  GLOSSA_MAX_QUEUE_DELAY_MS: integer({
-    default: 0,
-    minimum: 0,
-    maximum: 10_000,
-    unit: 'ms',
-    description: 'How long a text may wait for company although a worker is free',
-  }),
-  GLOSSA_REQUEST_TIMEOUT_MS: integer({
-    default: 30_000,
-    minimum: 1,
-    maximum: 3_600_000,
-    unit: 'ms',
-    description: 'Deadline of a request, and the most that `x-request-timeout-ms` may ask for',
-  }),
-  GLOSSA_DRAIN_DELAY_MS: integer({
-    default: 0,
-    minimum: 0,
-    maximum: 600_000,
-    unit: 'ms',
-    description: 'How long new requests are still served after SIGTERM, while load balancers notice `/readyz`. 5000 outside Kubernetes',
-  }),
-  GLOSSA_DRAIN_TIMEOUT_MS: integer({
-    default: 30_000,
-    minimum: 1,
-    maximum: 3_600_000,
-    unit: 'ms',
-    description: 'Longest wait for requests in flight after that; what is left then is cut off',
-  }),
-  GLOSSA_MAX_BODY_BYTES: integer({
-    default: 1_048_576,
-    minimum: 1024,
-    maximum: 67_108_864,
-    unit: 'bytes',
-    description: 'Largest request body',
-  }),
-  GLOSSA_MAX_INPUTS: integer({ default: 32, minimum: 1, maximum: 256, unit: 'texts', description: 'Most texts in one request' }),
-  GLOSSA_MAX_INPUT_CHARS: integer({
-    default: 8192,
-    minimum: 1,
-    maximum: 10_000_000,
-    unit: 'characters',
-    description: 'Longest text, before it is tokenised: the cost of tokenising is unbounded without it',
-  }),
-  GLOSSA_MAX_DOCUMENT_CHARS: integer({
-    default: 200_000,
-    minimum: 1,
-    maximum: 10_000_000,
-    unit: 'characters',
-    description: 'The same for tasks that cut long documents into windows (`/ner`)',
-  }),
-  GLOSSA_MAX_CONNECTIONS: integer({ default: 2000, minimum: 1, maximum: 100_000, unit: 'sockets', description: 'Most open connections' }),
-  GLOSSA_TRUST_PROXY: optionalText({
-    shownDefault: 'none',
-    description: 'Addresses or CIDR ranges, separated by commas, of proxies whose `x-forwarded-for` is believed',
-  }),
-  GLOSSA_ALLOW_ANONYMOUS: flag({ description: 'Serve whoever reaches `HOST`, which then may be any address' }),
-  HF_ENDPOINT: Type.String({ default: 'https://huggingface.co', description: 'Where hub names are fetched from' }),
-  HF_TOKEN: optionalText({ shownDefault: 'none', description: 'Token for private and gated models; sent to `HF_ENDPOINT` only' }),
-  HF_HOME: optionalText({ shownDefault: '`~/.cache/huggingface`', description: 'Directory under which `glossa/` keeps what was fetched' }),
-  HF_HUB_OFFLINE: Type.String({ default: '0', description: '`1`: never ask the hub, use what was fetched before' }),
-  LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
-    default: 'info',
-    description: 'Least severe log line that is written',
-  }),
-});
-
-type Values = Static<typeof schema>;
 
 /** All settings, checked. Frozen. */
 export interface Config {
@@ -179,6 +23,10 @@ export interface Config {
   readonly hubHome: string;
   /** Proxies to believe; empty for none. */
   readonly trustProxy: readonly string[];
+  /** What GLOSSA_SECRET_FILE holds. */
+  readonly secret: Uint8Array | undefined;
+  /** Origins besides the service's own whose pages may open WebSockets. */
+  readonly wsAllowedOrigins: readonly string[];
   /** Fault plan of tests (worker/faults.ts). */
   readonly testFaults: string | undefined;
 }
@@ -192,6 +40,9 @@ interface JsonKeywords {
   readonly maximum?: number;
   readonly default?: unknown;
 }
+
+/** Below that a secret can be found by trying. */
+const minSecretBytes = 32;
 
 /** `models/` beside `src/` and `dist/`, wherever the process was started. */
 const defaultModelsDirectory = fileURLToPath(new URL('../../models', import.meta.url));
@@ -216,6 +67,7 @@ export function loadConfig(environment: Environment, modelsDirectory = defaultMo
     problems.push('GLOSSA_TEST_FAULTS must not be set when NODE_ENV is production');
   if (testFaults !== undefined && !isJsonObject(testFaults)) problems.push('GLOSSA_TEST_FAULTS must be a JSON object');
   problems.push(...contradictions(values));
+  const secret = readSecret(values.GLOSSA_SECRET_FILE, problems);
   if (problems.length > 0) throw new StartupError(78, problems);
   return Object.freeze({
     values: Object.freeze(values),
@@ -224,10 +76,9 @@ export function loadConfig(environment: Environment, modelsDirectory = defaultMo
     modelsDirectory,
     hubHome: values.HF_HOME ?? join(homedir(), '.cache', 'huggingface'),
     hubOffline: /^(?:1|true|yes|on)$/iu.test(values.HF_HUB_OFFLINE),
-    trustProxy: (values.GLOSSA_TRUST_PROXY ?? '')
-      .split(',')
-      .map((part) => part.trim())
-      .filter((part) => part !== ''),
+    trustProxy: commaList(values.GLOSSA_TRUST_PROXY),
+    secret,
+    wsAllowedOrigins: commaList(values.GLOSSA_WS_ALLOWED_ORIGINS),
     testFaults,
   });
 }
@@ -274,9 +125,50 @@ function* contradictions(values: Values): Iterable<string> {
     yield 'HOST is not a loopback address and the service has no keys: set HOST=127.0.0.1, or GLOSSA_ALLOW_ANONYMOUS=true to serve anyone who reaches it';
   }
   if (values.PORT !== 0 && values.PORT === values.METRICS_PORT) yield 'PORT and METRICS_PORT must differ';
+  const { GLOSSA_CONVERSATION_MAX_TOKENS: budget, GLOSSA_MAX_CONTEXT_TOKENS: context } = values;
+  if (budget !== undefined && budget > context) yield 'GLOSSA_CONVERSATION_MAX_TOKENS must not be more than GLOSSA_MAX_CONTEXT_TOKENS';
+  if (values.REDIS_URL !== undefined && !isRedisUrl(values.REDIS_URL)) {
+    yield 'REDIS_URL must be like redis://user:password@host:6379/0, or rediss:// for TLS';
+  }
+  if (!commaList(values.GLOSSA_WS_ALLOWED_ORIGINS).every(isOrigin)) {
+    yield 'GLOSSA_WS_ALLOWED_ORIGINS must be origins separated by commas, such as https://app.example.com, without a path';
+  }
   const endpoint = URL.canParse(values.HF_ENDPOINT) ? new URL(values.HF_ENDPOINT) : undefined;
   const local = endpoint?.protocol === 'http:' && isLoopback(endpoint.hostname.replace(/^\[|\]$/gu, ''));
   if (endpoint?.protocol !== 'https:' && !local) yield 'HF_ENDPOINT must be an https address, or http on this machine';
+}
+
+/** Line breaks at the end do not count: some ways to write the file leave one. */
+function readSecret(path: string | undefined, problems: string[]): Uint8Array | undefined {
+  if (path === undefined) return undefined;
+  let secret: string;
+  try {
+    secret = readFileSync(path, 'latin1').replace(/[\r\n]+$/u, '');
+  } catch (error) {
+    problems.push(`GLOSSA_SECRET_FILE cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown error'})`);
+    return undefined;
+  }
+  if (secret.length < minSecretBytes)
+    problems.push(`GLOSSA_SECRET_FILE must hold at least ${minSecretBytes} bytes, such as from: openssl rand -base64 48`);
+  return Buffer.from(secret, 'latin1');
+}
+
+function commaList(text = ''): readonly string[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '');
+}
+
+function isRedisUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname, pathname } = new URL(text);
+  return (protocol === 'redis:' || protocol === 'rediss:') && hostname !== '' && /^\/?\d{0,5}$/u.test(pathname);
+}
+
+/** As browsers send them: scheme, host, and the port where it is not the scheme's own. */
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && /^https?:/u.test(text) && new URL(text).origin === text;
 }
 
 function isJsonObject(text: string): boolean {

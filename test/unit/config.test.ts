@@ -115,3 +115,28 @@ t.test('the table for the README has a row for each setting', async (t) => {
   for (const line of lines) t.equal(line.match(/(?<!\\)\|/gu)?.length, 4, line);
   t.ok(lines.some((line) => line.startsWith('| `GLOSSA_MAX_BATCH_MS` | `25` ms |')));
 });
+
+t.test('a secret, a Redis address and origins are read and checked', async (t) => {
+  const directory = t.testdir({ good: `${'s'.repeat(44)}\n`, short: 'hf_secret' });
+  const config = loadConfig(
+    {
+      GLOSSA_SECRET_FILE: join(directory, 'good'),
+      REDIS_URL: 'rediss://user:hf_secret@redis.example:6380/2',
+      GLOSSA_WS_ALLOWED_ORIGINS: 'https://a.example, http://b.example:8000',
+    },
+    models,
+  );
+  t.equal(Buffer.from(config.secret ?? []).toString(), 's'.repeat(44), 'without the line break');
+  t.same(config.wsAllowedOrigins, ['https://a.example', 'http://b.example:8000']);
+  const problems = problemsOf({
+    GLOSSA_SECRET_FILE: join(directory, 'short'),
+    REDIS_URL: 'http://hf_secret@redis.example',
+    GLOSSA_WS_ALLOWED_ORIGINS: 'https://a.example/hf_secret',
+    GLOSSA_CONVERSATION_MAX_TOKENS: '4096',
+  });
+  t.equal(problems.length, 4);
+  t.notMatch(problems.join('\n'), /hf_secret/u);
+  t.match(problemsOf({ GLOSSA_SECRET_FILE: join(directory, 'absent') }), [/GLOSSA_SECRET_FILE cannot be read \(ENOENT\)/u]);
+  for (const url of ['redis://', 'redis:///0', 'redis://host/name', 'unix:/run/redis', 'x'])
+    t.equal(problemsOf({ REDIS_URL: url }).length, 1, url);
+});
