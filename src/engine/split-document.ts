@@ -34,7 +34,12 @@ export async function splitDocument(text: string, maxTokens: number, count: Coun
 
 /** Sentences with the white space behind them; those that are too long in halves. */
 async function unitsOf(text: string, maxTokens: number, count: CountTokens): Promise<Unit[]> {
-  const pieces = Array.from(sentences.segment(text), ({ segment }) => segment);
+  const pieces: string[] = [];
+  for (const { segment } of sentences.segment(text)) {
+    // The empty lines between paragraphs count as sentences of their own.
+    if (pieces.length > 0 && segment.trim() === '') pieces[pieces.length - 1] += segment;
+    else pieces.push(segment);
+  }
   const units: Unit[] = [];
   for (let from = 0; from < pieces.length; from += countedAtOnce) {
     const some = pieces.slice(from, from + countedAtOnce);
@@ -67,17 +72,19 @@ function middleOf(text: string): number | undefined {
   return place > 0 && place < text.length ? place : undefined;
 }
 
-function pack(
-  units: readonly Unit[],
-  { maxTokens, targetTokens }: { readonly maxTokens: number; readonly targetTokens: number },
-): string[] {
+function pack(units: readonly Unit[], limits: { readonly maxTokens: number; readonly targetTokens: number }): string[] {
+  const { maxTokens, targetTokens } = limits;
   const parts: string[] = [];
   let part = '';
   let tokens = 0;
   let paragraphEnded = false;
   for (const unit of units) {
-    const full = tokens >= targetTokens || tokens + unit.tokens > maxTokens || (paragraphEnded && tokens >= paragraphShare * targetTokens);
-    if (full && part !== '') {
+    const isFull =
+      tokens + unit.tokens > maxTokens ||
+      // The end of this sentence is farther from the target than its beginning.
+      tokens + unit.tokens / 2 > targetTokens ||
+      (paragraphEnded && tokens >= paragraphShare * targetTokens);
+    if (isFull && part !== '') {
       parts.push(part);
       part = '';
       tokens = 0;
