@@ -2,6 +2,7 @@
 // both are built once, at the start. The page has no script and loads nothing.
 import { createHash } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
+import type { TSchema } from 'typebox';
 import type { Task } from '../tasks/task.ts';
 import { problems, type ProblemSpec } from './problem.ts';
 
@@ -16,14 +17,30 @@ th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px s
 const styleHash = createHash('sha256').update(style).digest('base64');
 const contentSecurityPolicy = `default-src 'none'; style-src 'sha256-${styleHash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 
+/** One POST route as the page shows it. */
+export interface DocumentedRoute {
+  readonly path: string;
+  readonly summary: string;
+  readonly request: TSchema;
+  readonly example: unknown;
+  /** What the example is answered with. */
+  readonly answer: unknown;
+}
+
+/** A task's route. */
+export function documentedTask({ path, summary, request, example }: Task): DocumentedRoute {
+  const answer = { model: '…', results: [example.item], usage: { input_tokens: 12 } };
+  return { path, summary, request, example: example.request, answer };
+}
+
 /** Adds both routes; every other route must be registered before. */
-export function addDocs(server: FastifyInstance, tasks: readonly Task[]): void {
+export function addDocs(server: FastifyInstance, routes: readonly DocumentedRoute[]): void {
   let document: string | undefined;
   server.get('/openapi.json', { schema: { hide: true } }, (_request, reply) => {
     document ??= JSON.stringify(server.swagger());
     reply.type('application/json; charset=utf-8').send(document);
   });
-  const page = docsPage(tasks);
+  const page = docsPage(routes);
   server.get('/docs', { schema: { hide: true } }, (_request, reply) => {
     reply
       .type('text/html; charset=utf-8')
@@ -33,7 +50,7 @@ export function addDocs(server: FastifyInstance, tasks: readonly Task[]): void {
   });
 }
 
-function docsPage(tasks: readonly Task[]): string {
+function docsPage(routes: readonly DocumentedRoute[]): string {
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Glossa API</title><style>${style}</style></head><body>
 <h1>Glossa API</h1>
@@ -49,11 +66,14 @@ ${table(
       '<code>server-timing</code>',
       'Answered: <code>tokenize</code>, <code>queue</code>, <code>inference</code> and <code>total</code>, in milliseconds.',
     ],
+    ['<code>last-event-id</code>', 'Goes on with a stream of <code>/generate</code> after this event; the body must be the same.'],
     ['<code>x-batch-size</code>', 'Answered: texts in the largest batch that this request was part of.'],
     ['<code>retry-after</code>, <code>retry-after-ms</code>', 'Answered with 429 and 503: when to send the request again.'],
   ],
 )}
-${tasks.map(taskSection).join('\n')}
+${routes.map(routeSection).join('\n')}
+<h2 id="conversations">GET and DELETE /conversations/{id}</h2>
+<p>What the service remembers of a chat: <code>id</code>, <code>messages</code>, <code>tokens</code>, <code>expires_at</code>. Turns are taken with <code>POST /generate</code> and <code>conversation_id</code>.</p>
 <h2 id="problems">Problems</h2>
 <p>Every error is <code>application/problem+json</code> (RFC 9457). Programs decide on <code>code</code>; <code>detail</code> says what to do; <code>errors</code> names the fields.</p>
 ${table(
@@ -66,14 +86,12 @@ ${table(
 `;
 }
 
-function taskSection(task: Task): string {
-  const example = JSON.stringify(task.example.request);
-  const answer = JSON.stringify({ model: '…', results: [task.example.item], usage: { input_tokens: 12 } }, null, 2);
-  return `<h2 id="${escape(task.path.slice(1))}">POST ${escape(task.path)}</h2>
-<p>${escape(task.summary)}</p>
-<pre>curl ${escape(`localhost:8080${task.path}`)} -H 'content-type: application/json' -d '${escape(example)}'</pre>
-<pre>${escape(answer)}</pre>
-${table(['key', 'type', 'meaning'], keyRows(task.request))}`;
+function routeSection({ path, summary, request, example, answer }: DocumentedRoute): string {
+  return `<h2 id="${escape(path.slice(1))}">POST ${escape(path)}</h2>
+<p>${escape(summary)}</p>
+<pre>curl ${escape(`localhost:8080${path}`)} -H 'content-type: application/json' -d '${escape(JSON.stringify(example))}'</pre>
+<pre>${escape(typeof answer === 'string' ? answer : JSON.stringify(answer, null, 2))}</pre>
+${table(['key', 'type', 'meaning'], keyRows(request))}`;
 }
 
 interface KeySchema {
@@ -81,6 +99,7 @@ interface KeySchema {
   readonly enum?: readonly unknown[];
   readonly default?: unknown;
   readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
   readonly maximum?: number;
   readonly description?: string;
 }
@@ -93,7 +112,8 @@ interface BodySchema {
 function keyRows({ properties = {}, required = [] }: BodySchema): string[][] {
   return Object.entries(properties).map(([name, key]) => {
     const kind = key.enum === undefined ? [key.type ?? ''].flat().join(' or ') : key.enum.map(String).join(', ');
-    const range = key.minimum === undefined ? '' : ` ${key.minimum} to ${key.maximum ?? '…'}`;
+    const least = key.exclusiveMinimum === undefined ? key.minimum : `more than ${key.exclusiveMinimum}`;
+    const range = least === undefined ? '' : ` ${least} to ${key.maximum ?? '…'}`;
     const fallback = key.default === undefined ? '' : `; default <code>${escape(JSON.stringify(key.default))}</code>`;
     const need = required.includes(name) ? ' (required)' : '';
     return [`<code>${escape(name)}</code>${need}`, `${escape(kind + range)}${fallback}`, escape(key.description ?? '')];

@@ -3,6 +3,7 @@
 import type { TSchema } from 'typebox';
 import type { ErrorCode } from '../errors.ts';
 import { Type } from '../schema.ts';
+import type { DocumentedRoute } from './docs.ts';
 import { eventStreamType } from './event-stream.ts';
 import { conversationIdPattern, generationSchema } from './generation-body.ts';
 import { problemResponses, requestHeaders } from './openapi.ts';
@@ -133,6 +134,24 @@ data: {"text":"Paris","finish_reason":"stop","usage":{"input_tokens":36,"output_
 
 `;
 
+const shownAnswer = {
+  model: '…',
+  results: [{ text: 'The capital of France is Paris.', finish_reason: 'stop' }],
+  usage: { input_tokens: 37, output_tokens: 7, cached_tokens: 0 },
+  seed: 7_318_349_394,
+};
+
+const generateSummary = 'Generate text from a prompt, a chat or a conversation.';
+
+/** As /docs shows it. */
+export const generateDocs: DocumentedRoute = {
+  path: '/generate',
+  summary: generateSummary,
+  request: generationSchema,
+  example: generationExamples[0],
+  answer: `${JSON.stringify(shownAnswer, null, 2)}\n\nWith "stream": true\n\n${eventStreamExample.trimEnd()}`,
+};
+
 export const generationErrors: readonly ErrorCode[] = [
   'invalid_request',
   'model_not_found',
@@ -156,7 +175,7 @@ export const generationErrors: readonly ErrorCode[] = [
 
 export function generateRouteSchema(maxTimeoutMs: number): object {
   return {
-    summary: 'Generate text from a prompt, a chat or a conversation.',
+    summary: generateSummary,
     description:
       'With `stream: true` the answer is an event stream that can be resumed: send the same body again with `Last-Event-ID`, within 60 s, to any replica that shares the store. Everything that can be refused is refused before the stream begins, as a problem; after that a failure is an `error` event with the problem as its data, then the stream ends.',
     tags: ['inference'],

@@ -5,9 +5,10 @@ import type { GenerationEngine } from '../engine/generation.ts';
 import type { InferenceEngine } from '../engine/inference.ts';
 import type { TokenizationEngine } from '../engine/tokenization.ts';
 import type { Task } from '../tasks/task.ts';
-import { addDocs } from './docs.ts';
+import { addDocs, documentedTask } from './docs.ts';
 import { type StreamLimits, streamLimits } from './back-pressure.ts';
 import { createInstance, type InstanceOptions, logFailure } from './instance.ts';
+import { generateDocs } from './generation-openapi.ts';
 import type { InputLimits } from './input-limits.ts';
 import { addOpenApi } from './openapi.ts';
 import { type DeviceFacts, Readiness } from './readiness.ts';
@@ -15,9 +16,9 @@ import { addConversationRoutes } from './routes/conversations.ts';
 import { addGenerateRoute } from './routes/generate.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addProbeRoutes } from './routes/ops.ts';
-import { addSummarizeRoute } from './routes/summarize.ts';
+import { addSummarizeRoute, summarizeDocs } from './routes/summarize.ts';
 import { addTaskRoutes } from './routes/tasks.ts';
-import { addTokenizeRoutes } from './routes/tokenize.ts';
+import { addTokenizeRoutes, detokenizeDocs, tokenizeDocs } from './routes/tokenize.ts';
 
 export interface ServerOptions extends InstanceOptions {
   readonly engine: InferenceEngine;
@@ -65,7 +66,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   addTokenizeRoutes(server, { tokenization, maxBodyBytes, limits: inputLimits });
   addModelRoutes(server, engine);
   addProbeRoutes(server, new Readiness(options));
-  addDocs(server, tasks);
+  addDocs(server, [...tasks.map(documentedTask), generateDocs, summarizeDocs, tokenizeDocs, detokenizeDocs]);
   await server.ready();
   return server;
 }

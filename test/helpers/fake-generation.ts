@@ -59,7 +59,7 @@ export class FakeGeneration implements Generation {
       this.#onAborted = resolve;
     });
     this.events = this.#read();
-    options.signal.addEventListener('abort', () => this.abort());
+    options.signal.addEventListener('abort', this.#onGone);
     this.#push({ type: 'started', promptTokens: this.promptTokens, cachedTokens: 3 });
   }
 
@@ -78,9 +78,10 @@ export class FakeGeneration implements Generation {
     this.#push({ type: 'token', choice, index: at, ...token });
   }
 
+  readonly #onGone = (): void => this.abort();
+
   done(finishReason: FinishReason = 'stop', extra: Partial<DoneEvent> = {}): void {
-    if (this.#ended) return;
-    this.#ended = true;
+    if (!this.#end()) return;
     const choices = this.#tokens.map((tokens, choice) => ({ text: this.#texts[choice]?.join('') ?? '', finishReason, tokens }));
     const outputTokens = this.#tokens.reduce((sum, tokens) => sum + tokens.length, 0);
     this.#push({
@@ -95,8 +96,7 @@ export class FakeGeneration implements Generation {
   }
 
   fail(error: Error): void {
-    if (this.#ended) return;
-    this.#ended = true;
+    if (!this.#end()) return;
     this.#push(error);
   }
 
@@ -117,6 +117,13 @@ export class FakeGeneration implements Generation {
         this.#onPause = resolve;
       });
     }
+  }
+
+  #end(): boolean {
+    if (this.#ended) return false;
+    this.#ended = true;
+    this.options.signal.removeEventListener('abort', this.#onGone);
+    return true;
   }
 
   #push(event: GenerationEvent | Error): void {

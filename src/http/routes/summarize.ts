@@ -5,6 +5,7 @@ import { summarize } from '../../engine/summarization.ts';
 import { Type } from '../../schema.ts';
 import { inputsSchema, modelSchema, textsOf } from '../../tasks/schemas.ts';
 import { requestTimeoutMs } from '../cancellation.ts';
+import type { DocumentedRoute } from '../docs.ts';
 import { generationErrors, generationUsageSchema } from '../generation-openapi.ts';
 import { inferenceHook, modelNameOf, serverTiming } from '../inference-route.ts';
 import { checkTexts, type InputLimits } from '../input-limits.ts';
@@ -61,9 +62,22 @@ export const summarizeAnswerSchema = Type.Object(
   { additionalProperties: false },
 );
 
+/** As /docs shows it. */
+export const summarizeDocs: DocumentedRoute = {
+  path: '/summarize',
+  summary: 'Summarise documents of any length.',
+  request: requestSchema,
+  example: summarizeExample,
+  answer: {
+    model: '…',
+    results: [{ text: 'The council voted to turn the old warehouses into flats and a library.' }],
+    usage: { input_tokens: 92, output_tokens: 15, cached_tokens: 0 },
+  },
+};
+
 function routeSchema(maxTimeoutMs: number): object {
   return {
-    summary: 'Summarise documents.',
+    summary: summarizeDocs.summary,
     description:
       'By the instruction model. A document that is longer than its context is read in parts, cut between paragraphs and sentences; their summaries are summarised in turn. Nothing is left out unread. `usage` counts all of it.',
     tags: ['inference'],

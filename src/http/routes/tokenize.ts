@@ -6,6 +6,7 @@ import { type ErrorCode, ServiceError } from '../../errors.ts';
 import { Type } from '../../schema.ts';
 import type { OffsetUnit } from '../../tasks/code-points.ts';
 import { inputsSchema, modelSchema, offsetUnitSchema, textsOf } from '../../tasks/schemas.ts';
+import type { DocumentedRoute } from '../docs.ts';
 import { inferenceHook, modelNameOf, serverTiming } from '../inference-route.ts';
 import { checkCount, checkTexts, type InputLimits } from '../input-limits.ts';
 import { problemResponses } from '../openapi.ts';
@@ -93,7 +94,35 @@ export const tokenItemSchema: TSchema = Type.Object(
 export const detokenizedItemSchema: TSchema = Type.Object({ text: Type.String() }, { additionalProperties: false });
 
 export const tokenizeExample = { inputs: 'Hello world', add_special_tokens: false };
-export const detokenizeExample = { ids: [101, 102], skip_special_tokens: true };
+export const detokenizeExample = { ids: [7592, 2088], skip_special_tokens: true };
+
+/** As /docs shows them. */
+export const tokenizeDocs: DocumentedRoute = {
+  path: '/tokenize',
+  summary: 'Tokens of texts, with their places.',
+  request: tokenizeSchema,
+  example: tokenizeExample,
+  answer: {
+    model: '…',
+    results: [
+      {
+        tokens: [
+          { id: 7592, text: 'Hello', start: 0, end: 5, special: false },
+          { id: 2088, text: 'world', start: 6, end: 11, special: false },
+        ],
+      },
+    ],
+    usage: { input_tokens: 2 },
+  },
+};
+
+export const detokenizeDocs: DocumentedRoute = {
+  path: '/detokenize',
+  summary: 'Text of token ids.',
+  request: detokenizeSchema,
+  example: detokenizeExample,
+  answer: { model: '…', results: [{ text: 'hello world' }], usage: { input_tokens: 2 } },
+};
 
 const errors: readonly ErrorCode[] = [
   'invalid_request',
@@ -138,7 +167,7 @@ function addTokenizeRoute(server: FastifyInstance, options: TokenizeRouteOptions
   const validate = compileValidator(tokenizeSchema);
   server.post('/tokenize', {
     schema: routeSchema({
-      summary: 'Tokens of texts, with their places.',
+      summary: tokenizeDocs.summary,
       operationId: 'tokenize',
       body: { ...tokenizeSchema, examples: [tokenizeExample] },
       item: tokenItemSchema,
@@ -165,7 +194,7 @@ function addDetokenizeRoute(server: FastifyInstance, options: TokenizeRouteOptio
   const validate = compileValidator(detokenizeSchema);
   server.post('/detokenize', {
     schema: routeSchema({
-      summary: 'Text of token ids.',
+      summary: detokenizeDocs.summary,
       operationId: 'detokenize',
       body: { ...detokenizeSchema, examples: [detokenizeExample] },
       item: detokenizedItemSchema,
