@@ -1,4 +1,4 @@
-// ROUGE-L against values of the package rouge-score 0.1.2 (rougeL, no stemmer).
+// ROUGE-L on the worked examples of Lin (2004), section 3.1, and on edges.
 import t from 'tap';
 import { bestRougeL, firstSentence, rougeL } from '../../bench/rouge.ts';
 
