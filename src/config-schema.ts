@@ -106,6 +106,13 @@ export const schema = Type.Object({
     unit: 'ms',
     description: 'Deadline of a request, and the most that `x-request-timeout-ms` may ask for',
   }),
+  GLOSSA_START_TIMEOUT_MS: integer({
+    default: 300_000,
+    minimum: 1,
+    maximum: 3_600_000,
+    unit: 'ms',
+    description: 'Longest time that workers may take to load their models at the start; beyond it the start fails with exit code 69',
+  }),
   GLOSSA_DRAIN_DELAY_MS: integer({
     default: 0,
     minimum: 0,

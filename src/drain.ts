@@ -9,6 +9,15 @@ export interface DrainOptions {
   readonly delayMs: number;
   /** Longest wait for open connections after that, in milliseconds. */
   readonly timeoutMs: number;
+  /** How long what was told of the end at the deadline may take to end, in milliseconds. */
+  readonly farewellMs: number;
+}
+
+export interface DrainSteps {
+  /** Stops the work behind the server; resolves when all that was accepted is answered. */
+  refuse(): Promise<void>;
+  /** At the deadline: tells what is still answering that it is over. */
+  farewell(): Promise<void>;
 }
 
 /**
@@ -30,22 +39,20 @@ export class Drain {
     this.#options = options;
   }
 
-  /** @param refuse stops the work behind the server; resolves when all that was accepted is answered */
-  async run(refuse: () => Promise<void>): Promise<void> {
+  async run(steps: DrainSteps): Promise<void> {
     if (this.#options.delayMs > 0) await delay(this.#options.delayMs);
     // Each turn accepts what the kernel has completed.
     await turn();
     await turn();
     const ended = this.#stopListening();
     await delay(settleMs);
-    const refused = refuse();
+    const refused = steps.refuse();
     this.#server.closeIdleConnections();
-    const abort = new AbortController();
-    const deadline = delay(this.#options.timeoutMs, 'late' as const, { signal: abort.signal }).catch(() => 'late' as const);
-    const outcome = await Promise.race([Promise.all([ended, refused]), deadline]);
-    abort.abort();
-    this.late = outcome === 'late';
+    const answered = Promise.all([ended, refused]).then(() => 'answered' as const);
+    this.late = (await within(answered, this.#options.timeoutMs)) === 'late';
     if (!this.late) return;
+    const said = steps.farewell().then(() => answered);
+    await within(said, this.#options.farewellMs);
     this.cutCount = await this.#openConnections();
     this.#server.closeAllConnections();
   }
@@ -62,5 +69,16 @@ export class Drain {
 
   #openConnections(): Promise<number> {
     return new Promise((resolve) => this.#server.getConnections((_, count) => resolve(count)));
+  }
+}
+
+/** What the promise gives, or `late`. */
+async function within<T>(promise: Promise<T>, timeoutMs: number): Promise<T | 'late'> {
+  const abort = new AbortController();
+  const deadline = delay(timeoutMs, 'late' as const, { signal: abort.signal }).catch(() => 'late' as const);
+  try {
+    return await Promise.race([promise, deadline]);
+  } finally {
+    abort.abort();
   }
 }

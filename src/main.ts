@@ -1,9 +1,11 @@
 // The process: settings → logger → app → ports and workers → signals → drain → exit code. Main thread.
 // Must not know rooms: app.ts builds and ends the service.
-import { type App, buildApp } from './app.ts';
+import { buildApp } from './app.ts';
 import { type Config, loadConfig } from './config.ts';
 import { StartupError } from './errors.ts';
 import { createLogger, type Logger } from './observability/logger.ts';
+
+type App = Awaited<ReturnType<typeof buildApp>>;
 
 /** An error that nobody handled (sysexits.h: internal software error). */
 const internalErrorCode = 70;
@@ -45,6 +47,10 @@ async function failStart(error: unknown): Promise<void> {
   if (!(error instanceof StartupError)) return crash(error);
   const { exitCode, problems } = error;
   createLogger({ level: 'fatal' }).fatal({ exitCode, problems }, `cannot start: ${problems.join('; ')}`);
+  if (app?.stuck === true) {
+    kill();
+    return;
+  }
   // No run is in progress: a start that failed has ended its workers, or never had any.
   process.exit(exitCode);
 }

@@ -134,6 +134,33 @@ for (const [isolation, exit] of [
   });
 }
 
+t.test('a load that does not end fails the start with 69', guard, async (t) => {
+  for (const isolation of ['thread', 'process']) {
+    const directory = modelDirectory(t, { config: { glossa: { fake: { fixedMs: 20 } } } });
+    const service = new Service(t, settings(directory, { GLOSSA_START_TIMEOUT_MS: '1', GLOSSA_ISOLATION: isolation }));
+    t.same(await service.exit, { code: 69, signal: null }, isolation);
+    t.match(service.lines.at(-1)?.msg, /GLOSSA_START_TIMEOUT_MS/u);
+    t.notOk(service.lines.some((line) => line.msg === 'ready'));
+  }
+});
+
+t.test('many SIGHUPs during a reload make one more', guard, async (t) => {
+  const directory = modelDirectory(t, { config: { glossa: { fake: { fixedMs: 50 } } } });
+  const service = await Service.start(t, settings(directory));
+  const workersReady = (): number => service.lines.filter((line) => line.msg === 'worker ready').length;
+  service.signal('SIGHUP');
+  await service.until(() => (workersReady() >= 2 ? true : undefined), 'a new worker');
+  // The first reload retires the old worker now, or has just ended. Signals of one kind that wait coalesce in the kernel.
+  const reloaded = (): number => service.lines.filter((line) => line.msg === 'reloaded').length;
+  for (let sent = 0; sent < 20; sent++) {
+    service.signal('SIGHUP');
+    await service.get('/livez');
+  }
+  await service.until(() => (reloaded() >= 2 ? true : undefined), 'a second reload');
+  t.same(await service.stop(), { code: 0, signal: null });
+  t.ok(reloaded() < 10, `${reloaded()} reloads for 21 signals`);
+});
+
 t.test('SIGHUP serves what the directory holds now, with no request failed', guard, async (t) => {
   const directory = modelDirectory(t);
   const service = await Service.start(t, settings(directory, { GLOSSA_WORKERS: '2' }));
@@ -184,10 +211,10 @@ t.test('SIGHUP before the service is ready reloads it as soon as it is', guard, 
 
 t.test('SIGTERM during a reload does not wait for the workers that it would start', guard, async (t) => {
   const directory = modelDirectory(t, { config: { glossa: { fake: { fixedMs: 100 } } } });
-  const service = await Service.start(t, settings(directory, { GLOSSA_WORKERS: '3' }));
+  const service = await Service.start(t, settings(directory, { GLOSSA_WORKERS: '4', GLOSSA_ISOLATION: 'process' }));
   const readyCount = (): number => service.lines.filter(({ msg }) => msg === 'worker ready').length;
   service.signal('SIGHUP');
-  await service.until(() => (readyCount() > 3 ? true : undefined), 'a worker of the reload');
+  await service.until(() => (readyCount() > 4 ? true : undefined), 'a worker of the reload');
   t.same(await service.stop(), { code: 0, signal: null });
   t.notOk(service.lines.some(({ msg }) => msg === 'reloaded'));
   t.notOk(

@@ -33,7 +33,7 @@ const main = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 /** Settings of the surrounding shell must not reach the service. */
 function cleanEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/^(?:GLOSSA_|HF_|NODE_ENV|HOST$|PORT$|METRICS_|LOG_LEVEL)/u.test(name)),
+    Object.entries(process.env).filter(([name]) => !/^(?:GLOSSA_|HF_|REDIS_URL$|NODE_ENV|HOST$|PORT$|METRICS_|LOG_LEVEL)/u.test(name)),
   );
 }
 
