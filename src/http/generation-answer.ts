@@ -48,7 +48,7 @@ function shownLogprob({ logprob, top }: TokenLogprob, generation: Generation): R
 }
 
 /** Milliseconds with three digits after the point. */
-export function rounded(ms: number): number {
+function rounded(ms: number): number {
   return Math.round(ms * 1000) / 1000;
 }
 

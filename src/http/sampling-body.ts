@@ -21,7 +21,7 @@ const integer = (options: {
 
 const greatestTokens = 2048;
 
-export const defaultMaxNewTokens = 128;
+const defaultMaxNewTokens = 128;
 
 /** `max_new_tokens` has no default in the schema: left out, it shrinks to the room that is left in the context. */
 export const samplingSchemas = {
