@@ -1,5 +1,5 @@
 // The stored form of a stream's log: a header, then items that say where their tokens begin. Pure, main thread.
-// A reader takes what fits together: an item that came twice, or after a gap, does no harm.
+// A reader takes what fits together: an item that came twice, late or after a gap does no harm.
 import type { FinishReason, TokenLogprob } from '../tasks/generation.ts';
 
 /** What a resume is checked against and evaluated from. */
@@ -42,7 +42,7 @@ export function encodeItem(item: StreamItem): Uint8Array {
   return Buffer.from(JSON.stringify(item));
 }
 
-/** Undefined without a header; ends before the first item that does not follow. */
+/** Undefined without a header. Items that do not follow on what is known are left out: later ones may begin before. */
 export function decodeLog(items: readonly Uint8Array[]): RecordedStream | undefined {
   let header: StreamHeader | undefined;
   const tokenIds: number[] = [];
@@ -50,7 +50,7 @@ export function decodeLog(items: readonly Uint8Array[]): RecordedStream | undefi
   let finishReason: FinishReason | undefined;
   for (const bytes of items) {
     const item = decodeItem(bytes);
-    if (item === undefined || item.from > tokenIds.length) break;
+    if (item === undefined || item.from > tokenIds.length) continue;
     header ??= item.header;
     const known = tokenIds.length - item.from;
     tokenIds.push(...item.tokenIds.slice(known));

@@ -46,17 +46,17 @@ export class MemoryStore implements Store {
   async get(key: string): Promise<StoreResult<StoredValue | undefined>> {
     const cell = this.#use(key);
     if (cell?.content.kind !== 'value') return done(undefined);
-    return done({ value: cell.content.value.slice(), ttlMs: cell.expiresAt - this.#now() });
+    return done({ value: copy(cell.content.value), ttlMs: cell.expiresAt - this.#now() });
   }
 
   async set(key: string, value: Uint8Array, ttlMs: number): Promise<StoreResult<void>> {
-    return this.#put(key, { kind: 'value', value: value.slice() }, ttlMs) ? done(undefined) : tooLarge;
+    return this.#put(key, { kind: 'value', value: copy(value) }, ttlMs) ? done(undefined) : tooLarge;
   }
 
   async compareAndSet(key: string, expected: Uint8Array | undefined, next: Uint8Array, ttlMs: number): Promise<StoreResult<boolean>> {
     const present = this.#use(key);
     if (!isEqual(present, expected)) return done(false);
-    return this.#put(key, { kind: 'value', value: next.slice() }, ttlMs) ? done(true) : tooLarge;
+    return this.#put(key, { kind: 'value', value: copy(next) }, ttlMs) ? done(true) : tooLarge;
   }
 
   async delete(key: string, expected?: Uint8Array): Promise<StoreResult<boolean>> {
@@ -77,13 +77,13 @@ export class MemoryStore implements Store {
   async append(key: string, item: Uint8Array, ttlMs: number): Promise<StoreResult<number>> {
     const cell = this.#use(key);
     const items = cell?.content.kind === 'log' ? cell.content.items : [];
-    items.push(item.slice());
+    items.push(copy(item));
     return this.#put(key, { kind: 'log', items }, ttlMs) ? done(items.length) : tooLarge;
   }
 
   async readLog(key: string, from = 0): Promise<StoreResult<readonly Uint8Array[] | undefined>> {
     const cell = this.#use(key);
-    return done(cell?.content.kind === 'log' ? cell.content.items.slice(from).map((item) => item.slice()) : undefined);
+    return done(cell?.content.kind === 'log' ? cell.content.items.slice(from).map(copy) : undefined);
   }
 
   async close(): Promise<void> {
@@ -122,6 +122,11 @@ export class MemoryStore implements Store {
     }
     return true;
   }
+}
+
+/** `slice` of a Buffer would share its memory. */
+function copy(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
 }
 
 const tooLarge = { ok: false, reason: 'larger than the store' } as const;
