@@ -14,10 +14,12 @@ import sys
 #: command -> (module, one line of help)
 COMMANDS = {
     "convert": ("convert.command", "a Hugging Face BERT directory to a served one"),
+    "decoder": ("decoders.command", "a Hugging Face Llama or GPT-2 to a served decoder"),
     "embedder": ("embedder", "all-MiniLM-L6-v2 to models/embedder"),
     "ner": ("ner", "persons, places and organisations: train models/ner"),
     "smollm2": ("smollm2.command", "SmolLM2-135M-Instruct to models/smollm2"),
     "tiny-llama": ("smollm2.tiny", "a tiny random decoder in the same layout, for tests"),
+    "tiny-decoders": ("decoders.fixtures", "test/fixtures/decoders: tiny random decoders"),
     "sentiment": ("sentiment", "positive or negative: train models/sentiment"),
 }
 

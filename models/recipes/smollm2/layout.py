@@ -80,15 +80,15 @@ def write_graphs(models: Mapping[str, ModelProto], out_dir: Path) -> None:
     write_compact_rows(folder / "weights.json", head, "tensors", list(files.tensors.values()))
 
 
-def decoder_settings(cache: Cache) -> dict[str, Any]:
+def decoder_settings(cache: Cache, prefill: bool = True) -> dict[str, Any]:
     kind = "float32" if cache.k is None else "int8"
+    sessions = {"decode": {"file": FILES["decode"], "cache_dtype": kind}}
+    if prefill:
+        sessions["prefill"] = {"file": FILES["prefill"], "cache_dtype": "float32"}
     return {
         "layout": "in-place",
         "capacity_dimension": CAPACITY,
-        "sessions": {
-            "decode": {"file": FILES["decode"], "cache_dtype": kind},
-            "prefill": {"file": FILES["prefill"], "cache_dtype": "float32"},
-        },
+        "sessions": sessions,
         "weights": "onnx/weights.json",
         "prefill_chunk_multiple": CHUNK,
         "k_scales": [float(np.float32(v)) for v in cache.k or ()],
@@ -96,8 +96,8 @@ def decoder_settings(cache: Cache) -> dict[str, Any]:
     }
 
 
-def config(shape: Shape, cache: Cache, tokens: Mapping[str, int]) -> dict[str, Any]:
-    """config.json; ``tokens`` holds bos, eos and pad ids."""
+def llama_config(shape: Shape, tokens: Mapping[str, int]) -> dict[str, Any]:
+    """config.json as Hugging Face has it; ``tokens`` holds bos, eos and pad ids."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -116,12 +116,20 @@ def config(shape: Shape, cache: Cache, tokens: Mapping[str, int]) -> dict[str, A
         "rope_theta": shape.theta,
         "tie_word_embeddings": True,
         "vocab_size": shape.vocab,
-        "glossa": {
-            "task": "text-generation",
-            "graph_optimization_level": "basic",
-            "decoder": decoder_settings(cache),
-        },
     }
+
+
+def write_texts(
+    out_dir: Path,
+    tokenizer: Mapping[str, Any],
+    tokenizer_config: Mapping[str, Any],
+    tokens: Mapping[str, int],
+) -> None:
+    """The files that say how text becomes tokens and where an answer ends."""
+    write_compact(out_dir / "tokenizer.json", dict(tokenizer))
+    write_json(out_dir / "tokenizer_config.json", dict(tokenizer_config))
+    ids = {f"{name}_token_id": value for name, value in tokens.items()}
+    write_json(out_dir / "generation_config.json", {"_from_model_config": True, **ids})
 
 
 def write_decoder(
@@ -132,17 +140,19 @@ def write_decoder(
     tokenizer: Mapping[str, Any],
     tokenizer_config: Mapping[str, Any],
     tokens: Mapping[str, int],
+    prefill: bool = True,
 ) -> dict[str, Any]:
     """Everything but the card, the self-test and the sums. Returns config.json's content."""
-    models = {
-        "decode": build(llama, form, cache, "decode"),
-        "prefill": build(llama, form, replace(cache, floats=True), "prefill"),
-    }
+    models = {"decode": build(llama, form, cache, "decode")}
+    if prefill:
+        models["prefill"] = build(llama, form, replace(cache, floats=True), "prefill")
     write_graphs(models, out_dir)
-    settings = config(llama.shape, cache, tokens)
+    glossa = {
+        "task": "text-generation",
+        "graph_optimization_level": "basic",
+        "decoder": decoder_settings(cache, prefill),
+    }
+    settings = {**llama_config(llama.shape, tokens), "glossa": glossa}
     write_json(out_dir / "config.json", settings)
-    write_compact(out_dir / "tokenizer.json", dict(tokenizer))
-    write_json(out_dir / "tokenizer_config.json", dict(tokenizer_config))
-    ids = {f"{name}_token_id": value for name, value in tokens.items()}
-    write_json(out_dir / "generation_config.json", {"_from_model_config": True, **ids})
+    write_texts(out_dir, tokenizer, tokenizer_config, tokens)
     return settings

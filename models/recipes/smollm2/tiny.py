@@ -13,7 +13,7 @@ from .calibrate import collect
 from .graph import Cache, FloatForm
 from .int8 import Int8Form
 from .layout import write_decoder
-from .llama import TINY, Llama, random_llama
+from .llama import TINY, Llama, Shape, random_llama
 from .smooth import quantised, smoothed
 from .tokenizer import byte_level
 
@@ -67,15 +67,22 @@ def settings(max_length: int) -> dict[str, Any]:
     }
 
 
-def write_tiny(out_dir: Path, seed: int = 3, form: str = "int8") -> Llama:
+def texts(shape: Shape) -> tuple[dict[str, Any], dict[str, Any], dict[str, int]]:
+    """tokenizer.json, tokenizer_config.json, and the ids of bos, eos and pad."""
+    vocab, merges = vocabulary(shape.vocab)
+    return byte_level(vocab, merges, SPECIAL), settings(shape.context), TOKENS
+
+
+def write_tiny(
+    out_dir: Path, seed: int = 3, form: str = "int8", shape: Shape = TINY, prefill: bool = True
+) -> Llama:
     """Returns the float model that the directory stands for; with ``form="float32"`` exactly."""
-    llama = random_llama(TINY, seed)
-    vocab, merges = vocabulary(TINY.vocab)
-    text = byte_level(vocab, merges, SPECIAL), settings(TINY.context), TOKENS
+    llama = random_llama(shape, seed)
+    text = texts(shape)
     if form == "float32":
-        write_decoder(out_dir, llama, FloatForm(llama), Cache(), *text)
+        write_decoder(out_dir, llama, FloatForm(llama), Cache(), *text, prefill=prefill)
     else:
-        sequences = np.random.default_rng(seed).integers(0, TINY.vocab, (8, 64)).tolist()
+        sequences = np.random.default_rng(seed).integers(0, shape.vocab, (8, 64)).tolist()
         moved, seen, cache = smoothed(llama, collect(llama, sequences), FINE)
         matrices = quantised(moved, seen, progress=lambda _: None)
         write_decoder(out_dir, moved, Int8Form(matrices, moved.embed, FINE), cache, *text)
