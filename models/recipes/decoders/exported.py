@@ -174,7 +174,7 @@ def llama_export(llama: Llama, fused: bool = False) -> ModelProto:
         return g.op("MatMul", [x, g.const(w, name=f"{name}.weight")])
 
     turns = llama_turns(e, s)
-    table = (llama.head / llama.embed[:, None]).T
+    table = llama.rows()
     x = g.op("Gather", [g.const(table, name="embed_tokens.weight"), "input_ids"])
     for i, layer in enumerate(llama.layers):
         y = norm(g, x, layer.attention_norm, s.eps, f"{i}.input_layernorm")
@@ -220,7 +220,8 @@ def gpt2_export(model: Gpt2) -> ModelProto:
         return g.op("Add", [product, g.const(bias, name=f"{name}.bias")])
 
     def layer_norm(x: str, name: str) -> str:
-        parts = [g.const(model.tensors[f"{name}.{p}"], name=f"{name}.{p}") for p in ("weight", "bias")]
+        names = [f"{name}.{part}" for part in ("weight", "bias")]
+        parts = [g.const(model.tensors[n], name=n) for n in names]
         return g.op("LayerNormalization", [x, *parts], epsilon=s.eps, axis=-1)
 
     tables = [g.const(model.tensors[n], name=n) for n in ("wte.weight", "wpe.weight")]

@@ -60,8 +60,9 @@ the first layer) is rounded in two terms.
 | decode steps (int8 cache) | {decode:.2f} ({decode_more:+.1f} %) |
 
 The decode graph, fed {tokens_many} tokens at once, gives what it gives token by token: largest
-difference {step:g}. The prefill graph is faster on prompts and sums in another order; one
-rounding that falls otherwise spreads through 30 layers. The two agree on the best next token at {same:.1f} % of these {tokens:,} positions,
+difference {step:g}. The prefill graph is faster on prompts and sums attention in another
+order; one rounding that falls otherwise spreads through 30 layers, so whoever re-evaluates
+generated tokens exactly does it with the decode graph. The two agree on the best next token at {same:.1f} % of these {tokens:,} positions,
 and at {own:.1f} % of {own_tokens:,} of the model's own greedy answers.
 
 | 1 thread, least of 30 runs, x86-64 with AVX2 and no VNNI, a machine with other work | ms |

@@ -45,7 +45,7 @@ class Directory:
         self.shape = shape_of(self.config)
         level = self.config["glossa"]["graph_optimization_level"]
         self.sessions: dict[str, ort.InferenceSession] = {
-            name: session(path / file, level) for name, file in FILES.items()
+            name: session(path / FILES[name], level) for name in self.settings["sessions"]
         }
 
     def decoder(self, name: str, capacity: int, batch: int = 1) -> Decoder:
@@ -54,7 +54,7 @@ class Directory:
 
     def pair(self, capacity: int, batch: int = 1) -> Pair:
         scales = self.settings["k_scales"], self.settings["v_scales"]
-        prefill = self.decoder("prefill", capacity)
+        prefill = self.decoder("prefill" if "prefill" in self.sessions else "decode", capacity)
         return Pair(prefill, self.decoder("decode", capacity, batch), *scales)
 
 

@@ -50,8 +50,7 @@ class FloatForm:
         return g.op("MatMul", [x, g.const(matrix(self.llama, key), name=key)])
 
     def embedding(self, g: GraphBuilder, ids: str) -> str:
-        table = (self.llama.head / self.llama.embed[:, None]).T
-        return g.op("Gather", [g.const(table, name="embed"), ids])
+        return g.op("Gather", [g.const(self.llama.rows(), name="embed"), ids])
 
 
 @dataclass(frozen=True)

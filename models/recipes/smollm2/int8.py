@@ -43,6 +43,7 @@ class Int8Form:
     matrices: dict[str, Int8]
     embed: np.ndarray  # [H]: divides the looked-up columns
     fine: Collection[str] = ()
+    table: np.ndarray | None = None  # [V, H]: looked up where head and embeddings differ
     #: first term of an input -> second term
     _rest: dict[str, str] = field(default_factory=dict)
 
@@ -76,6 +77,8 @@ class Int8Form:
         return g.op("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
 
     def embedding(self, g: GraphBuilder, ids: str) -> str:
+        if self.table is not None:
+            return self._untied(g, ids, self.table)
         m = self.matrices["head"]
         columns = g.op("Gather", [g.const(m.weight, np.int8, "head.weight"), ids], axis=1)
         columns = g.op("Cast", [columns], to=TensorProto.FLOAT)  # [H, B, T]
@@ -84,6 +87,13 @@ class Int8Form:
         scales = g.op("Unsqueeze", [scales, g.const([-1], np.int64)])
         rows = g.op("Mul", [rows, scales])
         return g.op("Mul", [rows, g.const(1 / self.embed, name="embed.smooth")])
+
+    def _untied(self, g: GraphBuilder, ids: str, table: np.ndarray) -> str:
+        """int8 with one scale a token."""
+        scale = np.maximum(np.abs(table).max(axis=1, keepdims=True) / STEPS, 1e-30)
+        weight = g.const(np.rint(table / scale), np.int8, "embed.weight")
+        rows = g.op("Cast", [g.op("Gather", [weight, ids])], to=TensorProto.FLOAT)
+        return g.op("Mul", [rows, g.op("Gather", [g.const(scale, name="embed.scale"), ids])])
 
 
 def rows_seen(x: np.ndarray) -> np.ndarray:

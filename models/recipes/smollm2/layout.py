@@ -96,7 +96,7 @@ def decoder_settings(cache: Cache, prefill: bool = True) -> dict[str, Any]:
     }
 
 
-def llama_config(shape: Shape, tokens: Mapping[str, int]) -> dict[str, Any]:
+def llama_config(shape: Shape, tokens: Mapping[str, int], tied: bool = True) -> dict[str, Any]:
     """config.json as Hugging Face has it; ``tokens`` holds bos, eos and pad ids."""
     return {
         "architectures": ["LlamaForCausalLM"],
@@ -114,7 +114,7 @@ def llama_config(shape: Shape, tokens: Mapping[str, int]) -> dict[str, Any]:
         "num_key_value_heads": shape.kv_heads,
         "rms_norm_eps": shape.eps,
         "rope_theta": shape.theta,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": tied,
         "vocab_size": shape.vocab,
     }
 
@@ -152,7 +152,7 @@ def write_decoder(
         "graph_optimization_level": "basic",
         "decoder": decoder_settings(cache, prefill),
     }
-    settings = {**llama_config(llama.shape, tokens), "glossa": glossa}
+    settings = {**llama_config(llama.shape, tokens, llama.table is None), "glossa": glossa}
     write_json(out_dir / "config.json", settings)
     write_texts(out_dir, tokenizer, tokenizer_config, tokens)
     return settings

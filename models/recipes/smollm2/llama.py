@@ -54,13 +54,21 @@ class Layer:
 
 @dataclass
 class Llama:
-    """``head`` is ``[H, V]``; ``embed`` ``[H]`` divides its columns where they are looked up."""
+    """``head`` is ``[H, V]``; ``embed`` ``[H]`` divides its columns where they are looked up.
+
+    ``table`` ``[V, H]`` is looked up instead where embeddings and head are not tied.
+    """
 
     shape: Shape
     layers: list[Layer]
     norm: np.ndarray
     head: np.ndarray
     embed: np.ndarray
+    table: np.ndarray | None = None
+
+    def rows(self) -> np.ndarray:
+        """The embeddings ``[V, H]``."""
+        return (self.head / self.embed[:, None]).T if self.table is None else self.table
 
 
 def halves(w: np.ndarray, heads: int) -> np.ndarray:

@@ -115,11 +115,13 @@ class Pair:
 
     def _store(self, slot: int, start: int, stop: int) -> None:
         for name, scales in self.scales.items():
-            pairs = zip(self.prefill.caches[name], self.decode.caches[name], scales, strict=True)
+            # without scales the cache is a float one
+            each = scales or [None] * len(self.prefill.caches[name])
+            pairs = zip(self.prefill.caches[name], self.decode.caches[name], each, strict=True)
             for scratch, cache, scale in pairs:
-                ints = cache.numpy()
-                ints[slot, :, start:stop] = to_grid(scratch.numpy()[0, :, start:stop], scale)
-                cache.update_inplace(ints)
+                values, kept = scratch.numpy()[0, :, start:stop], cache.numpy()
+                kept[slot, :, start:stop] = values if scale is None else to_grid(values, scale)
+                cache.update_inplace(kept)
 
 
 def perplexity(logits: np.ndarray, ids: Sequence[int]) -> tuple[float, int]:
