@@ -16,8 +16,32 @@ export interface BatchObservation {
   readonly inferenceMs: number;
 }
 
+/** How one generation went. */
+export interface GenerationObservation {
+  readonly model: string;
+  readonly outputTokens: number;
+  /** Prompt tokens that were not evaluated again. */
+  readonly cachedTokens: number;
+  /** From the request to its first token; undefined when there was none. */
+  readonly firstTokenMs: number | undefined;
+  /** Mean time between tokens; undefined when there were fewer than two. */
+  readonly tokenMs: number | undefined;
+}
+
+/** What decoders hold in all workers. */
+export interface GenerationGaugeValues {
+  readonly model: string;
+  readonly running: number;
+  readonly waiting: number;
+  readonly usedTokens: number;
+  readonly capacityTokens: number;
+  readonly prefixBytes: number;
+}
+
 /** Values read when the page is scraped. */
 export interface MetricSources {
+  /** One for each model that generates. */
+  generation?(): Iterable<GenerationGaugeValues>;
   /** By model name. */
   queueDepth(): Iterable<readonly [model: string, entries: number]>;
   /** Requests in flight by model name. */
@@ -28,6 +52,8 @@ export interface MetricSources {
 
 const requestBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const stageBuckets = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5];
+const firstTokenBuckets = [0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30];
+const tokenTimeBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5];
 const rowBuckets = [1, 2, 4, 8, 16, 32, 64];
 const tokenBuckets = Array.from({ length: 16 }, (_, power) => 2 ** power);
 const ratioBuckets = [0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9];
@@ -48,6 +74,10 @@ export class Metrics {
   readonly #restarts: Counter<'reason'>;
   readonly #workerLoad: Histogram<'worker'>;
   readonly #cancelled: Counter<'stage'>;
+  readonly #firstToken: Histogram<'model'>;
+  readonly #tokenTime: Histogram<'model'>;
+  readonly #prefixQueries: Counter<'model'>;
+  readonly #prefixHits: Counter<'model'>;
   readonly #modelInfo: Gauge<'model' | 'task' | 'dtype' | 'digest' | 'invariance'>;
   readonly #deviceInfo: Gauge<'device' | 'requested' | 'reason'>;
 
@@ -80,6 +110,20 @@ export class Metrics {
     this.#restarts = counter('glossa_worker_restarts_total', 'Workers started in place of one that ended', ['reason']);
     this.#workerLoad = histogram('glossa_worker_load_seconds', 'Start of a worker to ready, in seconds', ['worker'], requestBuckets);
     this.#cancelled = counter('glossa_requests_cancelled_total', 'Requests whose client left, by the stage they were in', ['stage']);
+    this.#firstToken = histogram(
+      'glossa_time_to_first_token_seconds',
+      'From a request to its first token, in seconds',
+      ['model'],
+      firstTokenBuckets,
+    );
+    this.#tokenTime = histogram(
+      'glossa_time_per_output_token_seconds',
+      'Mean time between the tokens of one generation, in seconds',
+      ['model'],
+      tokenTimeBuckets,
+    );
+    this.#prefixQueries = counter('glossa_kv_cache_queries_total', 'Prompts looked up in the prefix cache', ['model']);
+    this.#prefixHits = counter('glossa_kv_cache_hits_total', 'Prompts whose beginning was in the prefix cache', ['model']);
     this.#modelInfo = gauge('glossa_model_info', 'Served models; always 1', ['model', 'task', 'dtype', 'digest', 'invariance']);
     this.#deviceInfo = gauge('glossa_device_info', 'Device in use against the one asked for; always 1', ['device', 'requested', 'reason']);
     gauge('glossa_build_info', 'Version of the service; always 1', ['version']).set({ version: build.version }, 1);
@@ -123,6 +167,28 @@ export class Metrics {
     };
     derived('glossa_queue_depth', 'Inputs that wait for a worker', 'model', () => sources.queueDepth());
     derived('glossa_in_flight', 'Inference requests that have not been answered yet', 'model', () => sources.inFlight());
+    const generation = (read: (values: GenerationGaugeValues) => number) => () =>
+      [...(sources.generation?.() ?? [])].map((values) => [values.model, read(values)] as const);
+    derived(
+      'glossa_generation_running',
+      'Generations that have a slot',
+      'model',
+      generation(({ running }) => running),
+    );
+    derived(
+      'glossa_generation_waiting',
+      'Generations that wait for a slot',
+      'model',
+      generation(({ waiting }) => waiting),
+    );
+    const usage = generation(({ usedTokens, capacityTokens }) => usedTokens / Math.max(1, capacityTokens));
+    derived('glossa_kv_cache_usage_ratio', 'Tokens in slots against the room for them, 0 to 1', 'model', usage);
+    derived(
+      'glossa_prefix_cache_bytes',
+      'Memory of evaluated prompts kept for later ones',
+      'model',
+      generation(({ prefixBytes }) => prefixBytes),
+    );
     derived('glossa_worker_up', '1 when the worker serves, 0 when it does not', 'worker', () => sources.workersUp());
   }
 
@@ -141,6 +207,17 @@ export class Metrics {
   tokenized(of: { readonly model: string; readonly device: string; readonly ms: number; readonly tokens: number }): void {
     this.#tokenize.observe({ model: of.model, device: of.device }, of.ms / 1000);
     this.#tokens.inc({ model: of.model, type: 'input' }, of.tokens);
+  }
+
+  generationEnded(of: GenerationObservation): void {
+    const { model, firstTokenMs, tokenMs } = of;
+    this.#tokens.inc({ model, type: 'output' }, of.outputTokens);
+    this.#tokens.inc({ model, type: 'cached' }, of.cachedTokens);
+    if (firstTokenMs === undefined) return;
+    this.#firstToken.observe({ model }, firstTokenMs / 1000);
+    if (tokenMs !== undefined) this.#tokenTime.observe({ model }, tokenMs / 1000);
+    this.#prefixQueries.inc({ model });
+    if (of.cachedTokens > 0) this.#prefixHits.inc({ model });
   }
 
   truncated(model: string, count: number): void {

@@ -119,13 +119,7 @@ export interface CloseMessage {
   readonly type: 'close';
 }
 
-export type ToWorker =
-  | LoadMessage
-  | RunBatchMessage
-  | AddSequenceMessage
-  | AbortSequenceMessage
-  | PauseSequenceMessage
-  | CloseMessage;
+export type ToWorker = LoadMessage | RunBatchMessage | AddSequenceMessage | AbortSequenceMessage | PauseSequenceMessage | CloseMessage;
 
 export interface CostPoint {
   readonly rows: number;

@@ -2,7 +2,8 @@
 // Must not know other workers, restarts or models beyond their ids.
 import { ServiceError } from '../errors.ts';
 import type { BatchJob, BatchOutcome } from '../engine/executor.ts';
-import type { FromWorker, LoadMessage, LoadReport, RuntimeReport } from './protocol.ts';
+import type { FromWorker, LoadMessage, LoadReport, RuntimeReport, StepDoneMessage } from './protocol.ts';
+import { SequenceTable } from './sequence-table.ts';
 import type { HostEnd, HostEvents, StartHost, WorkerHost } from './worker-host.ts';
 
 export type WorkerStatus = 'starting' | 'ready' | 'busy' | 'closing' | 'ended';
@@ -24,6 +25,8 @@ export interface HandleEvents {
   onFree(): void;
   /** The running batch passed its deadline and was ended; `onFree` follows. */
   onCancelled(model: string): void;
+  /** After the listeners of its sequences. */
+  onStep(step: StepDoneMessage): void;
   onEnd(end: WorkerEnd): void;
 }
 
@@ -45,6 +48,10 @@ const cancelEveryMs = 100;
 export class WorkerHandle {
   readonly #host: WorkerHost;
   readonly #events: HandleEvents;
+  /** Generations that it has; they run beside batches. */
+  readonly sequences = new SequenceTable((message) => {
+    if (this.#status !== 'ended') this.#host.post(message);
+  });
   #status: WorkerStatus = 'starting';
   #running: Running | undefined;
   #nextBatchId = 0;
@@ -141,6 +148,10 @@ export class WorkerHandle {
         this.#takeRunning(message.batchId)?.reject(ServiceError.fromPlain(message.error));
         this.#free();
         return;
+      case 'step-done':
+        this.sequences.onStep(message);
+        this.#events.onStep(message);
+        return;
     }
   }
 
@@ -170,6 +181,7 @@ export class WorkerHandle {
 
   #onEnd(end: HostEnd): void {
     const { reason } = end;
+    const wasClosing = this.#status === 'closing';
     this.#status = 'ended';
     const running = this.#running;
     if (running !== undefined) {
@@ -178,8 +190,14 @@ export class WorkerHandle {
         new ServiceError('worker_crashed', `the worker ended during the run (${reason})`, { cause }),
       );
     }
+    const duringModel = running?.model ?? this.sequences.busyModel;
+    this.sequences.endAll(
+      wasClosing
+        ? new ServiceError('shutting_down', 'The worker was closed.', { retryAfterMs: 1000 })
+        : new ServiceError('worker_crashed', `the worker ended during the generation (${reason})`),
+    );
     this.#resolveEnded();
-    this.#events.onEnd({ reason, loadFailure: this.#loadFailure, duringModel: running?.model, hung: this.#hung });
+    this.#events.onEnd({ reason, loadFailure: this.#loadFailure, duringModel, hung: this.#hung });
   }
 }
 

@@ -2,7 +2,16 @@
 // Must not know clients, queues or ONNX Runtime.
 import { ServiceError, StartupError } from '../errors.ts';
 import type { BatchJob, BatchOutcome, Device, Executor, LoadedModel, ModelDescriptor, WorkerId } from '../engine/executor.ts';
+import type {
+  GenerationExecutor,
+  GenerationLoad,
+  SequenceHandle,
+  SequenceListener,
+  SequenceRequest,
+  StepObservation,
+} from '../engine/generation.ts';
 import type { GenerationLimits } from '../tasks/generation.ts';
+import { type GenerationWorker, GenerationWorkers } from './generation-workers.ts';
 import { ModelDeaths } from './model-deaths.ts';
 import { startProcess } from './process-host.ts';
 import { type LoadMessage, type LoadReport, protocolVersion, type SharedModelWeights } from './protocol.ts';
@@ -68,10 +77,13 @@ export interface ReloadHooks {
 
 const defaultGeneration: GenerationLimits = { slotCount: 8, maxStepTokens: 256, prefixCacheMaxBytes: 268_435_456 };
 
+/** Decoders run no batches: there is nothing to measure. */
+const decoderMeasurement = { invariance: 'exact', maxDifference: 0, costSamples: [] } as const;
+
 /** A cancelled run ends at its next graph node. */
 const cancelGraceMs = 2000;
 
-export class WorkerPool implements Executor {
+export class WorkerPool implements Executor, GenerationExecutor {
   readonly #options: WorkerPoolOptions;
   #models: readonly ModelDescriptor[];
   readonly #slots = new Map<WorkerId, WorkerSlot>();
@@ -80,6 +92,9 @@ export class WorkerPool implements Executor {
   readonly #loaded = new Map<string, LoadedModel>();
   readonly #deaths = new ModelDeaths();
   readonly #listeners: (() => void)[] = [];
+  readonly #stepListeners: ((step: StepObservation) => void)[] = [];
+  readonly #generation: GenerationWorkers;
+  readonly #decoderIds = new Set<string>();
   #started = false;
   #reloading = false;
   #closing: Promise<void> | undefined;
@@ -87,6 +102,7 @@ export class WorkerPool implements Executor {
   constructor(options: WorkerPoolOptions) {
     this.#options = options;
     this.#models = options.models;
+    this.#generation = new GenerationWorkers((options.generation ?? defaultGeneration).slotCount, (model) => this.#generators(model));
   }
 
   /**
@@ -130,6 +146,26 @@ export class WorkerPool implements Executor {
     const handle = this.#slots.get(worker)?.handle;
     if (handle === undefined) return Promise.reject(new ServiceError('worker_crashed', `worker ${worker} is gone`));
     return handle.run(job, options.timeoutMs);
+  }
+
+  addSequence(request: SequenceRequest, listener: SequenceListener): SequenceHandle {
+    if (this.#closing !== undefined) throw new ServiceError('shutting_down', 'the workers are closing', { retryAfterMs: 1000 });
+    if (this.#deaths.failure(request.model) !== undefined) throw new ServiceError('model_failed', 'The model is out of service.');
+    return this.#generation.add(request, listener);
+  }
+
+  generationLoad(model: string): GenerationLoad {
+    return this.#generation.load(model);
+  }
+
+  onStep(listener: (step: StepObservation) => void): void {
+    this.#stepListeners.push(listener);
+  }
+
+  *#generators(model: string): Iterable<GenerationWorker> {
+    for (const { id, status, handle, models } of this.#slots.values()) {
+      if (status === 'up' && handle !== undefined && models.has(model)) yield { id, sequences: handle.sequences };
+    }
   }
 
   loaded(model: string): LoadedModel | undefined {
@@ -234,6 +270,7 @@ export class WorkerPool implements Executor {
     this.#slots.delete(slot.id);
     this.#retiring.add(slot);
     this.#notify();
+    await slot.handle?.sequences.idle();
     await slot.close();
     this.#retiring.delete(slot);
   }
@@ -258,6 +295,7 @@ export class WorkerPool implements Executor {
   #addSlot(models: readonly ModelDescriptor[], index: number, measures: (model: ModelDescriptor) => boolean): WorkerSlot {
     let id = 0;
     while (this.#slots.has(id)) id += 1;
+    for (const model of models) if (model.decoder !== undefined) this.#decoderIds.add(model.id);
     const own = models.filter((model) => model.workerLimit === undefined || index < model.workerLimit);
     const { device, threadsPerWorker, faults, runtime = 'auto', generation = defaultGeneration } = this.#options;
     const loadMessage = (incarnation: number): LoadMessage => ({
@@ -313,6 +351,9 @@ export class WorkerPool implements Executor {
       this.#notify();
     },
     onFree: () => this.#notify(),
+    onStep: ({ model, stepMs, prefillTokens, decodeRows }) => {
+      for (const listener of this.#stepListeners) listener({ model, stepMs, prefillTokens, decodeRows });
+    },
     onCancelled: (slot, model) => this.#options.logger.warn({ worker: slot.id, model }, 'a run past its deadline was cancelled'),
     onDeath: (slot, end) => this.#onDeath(slot, end),
     onRestart: (_slot, cause) => this.#options.hooks.workerRestarted(restartReason(cause)),
@@ -323,7 +364,7 @@ export class WorkerPool implements Executor {
   };
 
   #learn(report: LoadReport): void {
-    const { id, inputNames, outputNames, measured } = report;
+    const { id, inputNames, outputNames, measured = this.#decoderIds.has(id) ? decoderMeasurement : undefined } = report;
     if (measured !== undefined) this.#loaded.set(id, { id, device: this.#options.device, inputNames, outputNames, ...measured });
   }
 

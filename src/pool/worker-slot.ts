@@ -2,7 +2,7 @@
 // Must not know batches or other slots; the pool listens.
 import type { WorkerId } from '../engine/executor.ts';
 import { backOffMs, maxFailedStarts } from './back-off.ts';
-import type { LoadMessage, LoadReport } from './protocol.ts';
+import type { LoadMessage, LoadReport, StepDoneMessage } from './protocol.ts';
 import { type WorkerEnd, WorkerHandle } from './worker-handle.ts';
 import type { StartHost } from './worker-host.ts';
 
@@ -14,6 +14,7 @@ export interface SlotEvents {
   onFree(): void;
   /** A run passed its deadline and was ended; the worker goes on. */
   onCancelled(slot: WorkerSlot, model: string): void;
+  onStep(step: StepDoneMessage): void;
   /** The worker ended unasked. */
   onDeath(slot: WorkerSlot, end: WorkerEnd): void;
   onRestart(slot: WorkerSlot, cause: WorkerEnd): void;
@@ -93,6 +94,7 @@ export class WorkerSlot {
         this.#options.events.onFree();
       },
       onCancelled: (model) => this.#options.events.onCancelled(this, model),
+      onStep: (step) => this.#options.events.onStep(step),
       onEnd: (end) => this.#onEnd(end),
     });
     this.#handle = handle;
