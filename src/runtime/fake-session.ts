@@ -1,6 +1,6 @@
 // A session without a graph: deterministic outputs computed from the token ids, and a cost that a test chooses.
 // Runs in a worker; ships (GLOSSA_DEVICE=fake). A row's outputs depend on its own unmasked tokens only.
-import type { CreateSession, FakeCost, FakeGraph, Session, TensorDescription } from './session.ts';
+import type { Binding, CreateSession, FakeCost, FakeGraph, Session, SessionMemory, TensorDescription } from './session.ts';
 import type { NamedTensors, Tensor } from './tensors.ts';
 
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));
@@ -44,6 +44,15 @@ class FakeSession implements Session {
       else fillTokens(data, width, tokens);
     }
     return { [output.name]: { type: 'float32', dims: pooled ? [rows, width] : [rows, length, width], data } };
+  }
+
+  allocate(sizeBytes: number): SessionMemory {
+    return { bytes: new Uint8Array(sizeBytes), free: () => undefined };
+  }
+
+  /** Decoders of the fake device have a layout of their own (worker/generation/fake-layout.ts). */
+  bind(): Binding {
+    throw new Error('the fake session has no bound runs');
   }
 
   async release(): Promise<void> {

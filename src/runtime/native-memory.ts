@@ -38,6 +38,7 @@ export function readText(address: Pointer): string {
 /** A file seen as memory. */
 export interface FileMapping {
   readonly address: Pointer;
+  readonly sizeBytes: number;
   /** Gives the pages back; they are read again where something still wants them. */
   dropPages(): void;
   unmap(): void;
@@ -69,6 +70,7 @@ export function mapFile(path: string): FileMapping {
     if (typeof address !== 'bigint' || BigInt.asUintN(64, address) === mapFailed) throw new Error(`cannot map ${path}`);
     return {
       address,
+      sizeBytes,
       dropPages: () => {
         madvise?.(address, sizeBytes, adviceDontNeed);
       },

@@ -1,14 +1,26 @@
 // Sessions on ONNX Runtime's C API. Runs in a worker; a run blocks its thread, as in node-session, but can be ended from
 // another thread (cancelAddress), and the thread may be terminated meanwhile. CPU only. Knows no task and no batch.
 import { isMainThread } from 'node:worker_threads';
+import { checkBound } from './bound-tensors.ts';
+import { NativeBinding, NativeMemory } from './native-binding.ts';
 import { CallBlock } from './native-call.ts';
 import { describeInputs, describeOutputs } from './native-describe.ts';
+import { externalWeights, leaveExternalWeights } from './native-external.ts';
 import { allocate, free, type Pointer, trimHeap } from './native-memory.ts';
 import { InputSlot, readTensor, Scratch } from './native-tensors.ts';
 import { fileState, WeightValues } from './native-weights.ts';
 import { check, loadOrt, type OrtFunctions } from './ort-api.ts';
 import { writeModel } from './onnx-writer.ts';
-import type { CreateSession, Session, SessionOptions, SharedWeights, TensorDescription } from './session.ts';
+import type {
+  Binding,
+  BoundTensors,
+  CreateSession,
+  Session,
+  SessionMemory,
+  SessionOptions,
+  SharedWeights,
+  TensorDescription,
+} from './session.ts';
 import type { NamedTensors, Tensor } from './tensors.ts';
 
 // Nothing but JSON logs may appear on stderr; every error that matters arrives as a status too (O15).
@@ -97,9 +109,21 @@ export const createNativeSession: CreateSession = async (options) => {
 
 function createSession(native: NativeThread, options: SessionOptions): NativeSession {
   const { ort, scratch, env } = native;
-  const { device, shared, onnxPath } = options;
+  const { device, shared, onnxPath, weightsPath } = options;
   if (device !== 'cpu') throw new Error(`the native runtime has no device ${device}`);
   return withOptions(native, options, (sessionOptions) => {
+    const external = weightsPath === undefined ? undefined : externalWeights(native, weightsPath);
+    if (external !== undefined && weightsPath !== undefined) {
+      const container = external.use(sessionOptions, shared?.container);
+      try {
+        check(ort, ort.createSessionWithPrepackedWeights(env, onnxPath, sessionOptions, container, scratch.at));
+      } catch (error) {
+        leaveExternalWeights(weightsPath);
+        throw error;
+      }
+      external.dropPages();
+      return new NativeSession(native, scratch.pointer, { release: () => leaveExternalWeights(weightsPath) });
+    }
     if (shared === undefined || !isUnchanged(onnxPath, shared)) {
       check(ort, ort.createSession(env, onnxPath, sessionOptions, scratch.at));
       return new NativeSession(native, scratch.pointer);
@@ -152,9 +176,10 @@ class NativeSession implements Session {
   #session: Pointer | undefined;
   readonly #slots: readonly InputSlot[];
   readonly #call: CallBlock;
-  readonly #weights: WeightValues | undefined;
+  readonly #weights: { release(): void } | undefined;
+  readonly #bindings = new Set<NativeBinding>();
 
-  constructor(native: NativeThread, session: Pointer, weights?: WeightValues) {
+  constructor(native: NativeThread, session: Pointer, weights?: { release(): void }) {
     this.#native = native;
     this.#weights = weights;
     this.#session = session;
@@ -184,6 +209,20 @@ class NativeSession implements Session {
     }
   }
 
+  allocate(sizeBytes: number): SessionMemory {
+    return new NativeMemory(sizeBytes);
+  }
+
+  bind(inputs: BoundTensors, outputs: BoundTensors): Binding {
+    if (this.#session === undefined) throw new Error('the session has been released');
+    checkBound('input', this.inputs, inputs);
+    checkBound('output', this.outputs, outputs);
+    const host = { ...this.#native, session: this.#session };
+    const binding = new NativeBinding(host, { inputs, outputs }, (released) => this.#bindings.delete(released));
+    this.#bindings.add(binding);
+    return binding;
+  }
+
   async release(): Promise<void> {
     this.releaseNow();
   }
@@ -191,6 +230,7 @@ class NativeSession implements Session {
   releaseNow(): void {
     if (this.#session === undefined) return;
     live.delete(this);
+    for (const binding of this.#bindings) binding.release();
     this.#native.ort.releaseSession(this.#session);
     this.#session = undefined;
     this.#weights?.release();

@@ -1,8 +1,9 @@
 // Sessions on onnxruntime-node's JavaScript API. Runs in a worker; the only importer of onnxruntime-node.
 // A run is synchronous inside and blocks its thread (platform fact O1). Knows no task and no batch.
 import { env, InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import { boundView, checkBound } from './bound-tensors.ts';
 import { writeModel } from './onnx-writer.ts';
-import type { CreateSession, Session, SessionOptions, TensorDescription } from './session.ts';
+import type { Binding, BoundTensors, CreateSession, Session, SessionMemory, SessionOptions, TensorDescription } from './session.ts';
 import { float16ToFloat32, type NamedTensors, type Tensor } from './tensors.ts';
 
 // Nothing but JSON logs may appear on stderr; every error that matters arrives as a JavaScript error too (O15).
@@ -78,8 +79,55 @@ class NodeSession implements Session {
     return outputs;
   }
 
+  allocate(sizeBytes: number): SessionMemory {
+    return { bytes: new Uint8Array(sizeBytes), free: () => undefined };
+  }
+
+  bind(inputs: BoundTensors, outputs: BoundTensors): Binding {
+    checkBound('input', this.inputs, inputs);
+    checkBound('output', this.outputs, outputs);
+    return new CopyingBinding(this.#session, inputs, outputs);
+  }
+
   async release(): Promise<void> {
     await this.#session.release();
+  }
+}
+
+/** The JavaScript API allocates every output anew (O10): results are copied to where they belong. Slow, and right. */
+class CopyingBinding implements Binding {
+  readonly #session: InferenceSession;
+  readonly #feeds: Record<string, OrtTensor> = {};
+  readonly #outputs: BoundTensors;
+  #released = false;
+
+  constructor(session: InferenceSession, inputs: BoundTensors, outputs: BoundTensors) {
+    this.#session = session;
+    this.#outputs = outputs;
+    for (const [name, tensor] of Object.entries(inputs)) {
+      this.#feeds[name] = new OrtTensor(tensor.type as 'int64', boundView(tensor) as BigInt64Array, tensor.dims);
+    }
+  }
+
+  async run(): Promise<void> {
+    if (this.#released) throw new Error('the binding has been released');
+    const fetched = await this.#session.run(this.#feeds);
+    for (const [name, tensor] of Object.entries(this.#outputs)) {
+      const { data, dims } = fetched[name] as OrtTensor;
+      if (dims.join() !== tensor.dims.join()) {
+        throw new Error(`output '${name}' has the shape [${dims.join(', ')}], expected [${tensor.dims.join(', ')}]`);
+      }
+      const bytes = data as unknown as Uint8Array;
+      tensor.memory.bytes.set(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength), tensor.byteOffset);
+    }
+  }
+
+  runAsync(): Promise<void> {
+    return this.run();
+  }
+
+  release(): void {
+    this.#released = true;
   }
 }
 

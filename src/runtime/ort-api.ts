@@ -71,6 +71,11 @@ const declarations = {
   releaseTensorTypeAndShape: declare(99, 'void', 'pointer'),
   releaseSessionOptions: declare(100, 'void', 'pointer'),
   addSessionConfigEntry: declare(130, 'status', 'pointer', 'text', 'text'),
+  runWithBinding: declare(133, 'status', 'pointer', 'pointer', 'pointer'),
+  createIoBinding: declare(134, 'status', 'pointer', 'pointer'),
+  releaseIoBinding: declare(135, 'void', 'pointer'),
+  bindInput: declare(136, 'status', 'pointer', 'text', 'pointer'),
+  bindOutput: declare(137, 'status', 'pointer', 'text', 'pointer'),
   addInitializer: declare(150, 'status', 'pointer', 'text', 'pointer'),
   createPrepackedWeights: declare(166, 'status', 'pointer'),
   releasePrepackedWeights: declare(167, 'void', 'pointer'),
@@ -82,7 +87,10 @@ type ValuesOf<Kinds extends readonly ArgumentKind[]> = { [Index in keyof Kinds]:
 type FunctionOf<D extends Declarations[keyof Declarations]> = (...values: ValuesOf<D['parameters']>) => ResultTypes[D['result']];
 
 /** Functions that return a status must be wrapped in `check`. */
-export type OrtFunctions = { readonly [Name in keyof Declarations]: FunctionOf<Declarations[Name]> };
+export type OrtFunctions = { readonly [Name in keyof Declarations]: FunctionOf<Declarations[Name]> } & {
+  /** `runWithBinding` on a thread of libuv's pool. */
+  readonly runWithBindingAsync: (session: Pointer, runOptions: Pointer, binding: Pointer) => Promise<Pointer | null>;
+};
 
 const apiVersion = 22;
 const tableLength = 1 + Math.max(...Object.values(declarations).map((declaration) => declaration.position));
@@ -121,6 +129,14 @@ function bind(library: OrtLibrary): OrtFunctions {
     );
     functions[name] = koffi.decode(table[position], type);
   }
+  const { async: start } = functions['runWithBinding'] as { readonly async: (...values: unknown[]) => void };
+  functions['runWithBindingAsync'] = (...pointers: readonly Pointer[]) =>
+    new Promise<Pointer | null>((resolve, reject) => {
+      start(...pointers, (error: Error | null, status: Pointer | null) => {
+        if (error === null) resolve(status);
+        else reject(error);
+      });
+    });
   return functions as OrtFunctions;
 }
 

@@ -81,8 +81,11 @@ export type BoundTensors = Readonly<Record<string, BoundTensor>>;
 
 /** A run whose inputs and outputs are fixed places in memory; making one costs about 2 ms, running it no copy. */
 export interface Binding {
-  /** Blocks the thread. @throws Error as `Session.run` rejects; outputs are then undefined */
-  run(): void;
+  /**
+   * Blocks the thread; where the runtime has asynchronous calls only, a promise is returned.
+   * @throws Error as `Session.run` rejects; outputs are then undefined
+   */
+  run(): void | Promise<void>;
   /** On a thread of libuv's pool where the runtime can, else as `run`. One at a time. */
   runAsync(): Promise<void>;
   release(): void;
@@ -103,6 +106,7 @@ export interface Session {
   allocate(sizeBytes: number): SessionMemory;
   /**
    * All inputs and all outputs by name. An output may be bound to the memory of an input (past and present K/V).
+   * NOTE: GroupQueryAttention silently accepts lengths beyond its total: the caller checks them.
    * @throws Error when a name, type or rank does not fit, or a tensor does not lie within its memory
    */
   bind(inputs: BoundTensors, outputs: BoundTensors): Binding;
