@@ -1,7 +1,7 @@
 // One model from its descriptor to a warm runner with a report. Runs in a worker, from its serial chain.
 import type { LoadMessage, LoadReport, WorkerModel } from '../pool/protocol.ts';
 import type { CreateSession, FakeGraph, SessionOptions } from '../runtime/session.ts';
-import type { Task } from '../tasks/task.ts';
+import { taskByName } from '../tasks/index.ts';
 import { BatchRunner } from './batch-runner.ts';
 import type { Faults } from './faults.ts';
 import { probeInvariance } from './probe.ts';
@@ -15,11 +15,9 @@ export interface LoadContext {
 }
 
 /** @throws Error that names the file and the reason */
-export async function loadModel(
-  model: WorkerModel,
-  task: Task,
-  context: LoadContext,
-): Promise<{ runner: BatchRunner; report: LoadReport }> {
+export async function loadModel(model: WorkerModel, context: LoadContext): Promise<{ runner: BatchRunner; report: LoadReport }> {
+  const task = taskByName.get(model.task);
+  if (task === undefined) throw new Error(`there is no task ${model.task}. This is a bug.`);
   context.faults?.beforeLoad(model.name);
   const session = await context.createSession(sessionOptions(model, context.message));
   const runner = new BatchRunner({ model, session, task, faults: context.faults });

@@ -1,55 +1,60 @@
 // Entry of a worker, as a thread or as a child process. Everything that touches a session goes through one serial
 // chain, `close` last (O3); other messages act at once. Must not know HTTP, the engine or tokenisers.
-import { toServiceError } from '../errors.ts';
-import { type CloseMessage, type LoadMessage, protocolVersion, type RunBatchMessage, type ToWorker } from '../pool/protocol.ts';
+import { ServiceError, toServiceError } from '../errors.ts';
+import { type LoadMessage, protocolVersion, type RunBatchMessage, type ToWorker } from '../pool/protocol.ts';
 import { chooseSessions } from '../runtime/choose-session.ts';
-import { taskByName } from '../tasks/index.ts';
 import type { BatchRunner } from './batch-runner.ts';
 import { buffersOf, openChannel } from './channel.ts';
 import { Faults } from './faults.ts';
+import type { GenerationLoop } from './generation/generation-loop.ts';
+import { loadDecoder } from './load-decoder.ts';
 import { loadModel } from './load-model.ts';
+import { Turns } from './turns.ts';
 
 const channel = openChannel();
 const runners = new Map<string, BatchRunner>();
-let chain: Promise<void> = Promise.resolve();
+const loops = new Map<string, GenerationLoop>();
+const turns = new Turns();
 
 channel.onMessage((message: ToWorker) => {
-  chain = chain.then(() => handle(message));
-});
-
-function handle(message: ToWorker): Promise<void> {
   switch (message.type) {
     case 'load':
-      return load(message);
+      return turns.addBatch(() => load(message));
     case 'run-batch':
-      return runBatch(message);
+      return turns.addBatch(() => runBatch(message));
     case 'add-sequence':
+      loops.get(message.model)?.add(message);
+      return turns.wake();
     case 'abort-sequence':
+      for (const loop of loops.values()) loop.abort(message.sequenceId, message.choice);
+      return turns.wake();
     case 'pause-sequence':
-      return Promise.resolve();
+      for (const loop of loops.values()) loop.pause(message.sequenceId, message.paused);
+      return turns.wake();
     case 'close':
-      return close(message);
+      return void turns.close().then(close);
   }
-}
+});
 
 async function load(message: LoadMessage): Promise<void> {
   let loading = '';
   try {
     if (message.version !== protocolVersion) throw new Error(`protocol ${message.version}, expected ${protocolVersion}. This is a bug.`);
     const { createSession, afterLoad, ...runtime } = await chooseSessions(message.runtime, message.device);
-    const context = {
-      message,
-      createSession,
-      faults: Faults.parse(message.faults, message.incarnation),
-    };
+    const context = { message, createSession, faults: Faults.parse(message.faults, message.incarnation) };
     const reports = [];
     for (const model of message.models) {
       loading = model.id;
-      const task = taskByName.get(model.task);
-      if (task === undefined) throw new Error(`there is no task ${model.task}. This is a bug.`);
-      const { runner, report } = await loadModel(model, task, context);
-      runners.set(model.id, runner);
-      reports.push(report);
+      if (model.decoder === undefined) {
+        const { runner, report } = await loadModel(model, context);
+        runners.set(model.id, runner);
+        reports.push(report);
+      } else {
+        const { loop, report } = await loadDecoder(model, context, (step) => channel.post(step));
+        loops.set(model.id, loop);
+        turns.addStepper(loop);
+        reports.push(report);
+      }
     }
     afterLoad();
     channel.post({ type: 'ready', runtime, models: reports });
@@ -72,7 +77,11 @@ async function runBatch(message: RunBatchMessage): Promise<void> {
   }
 }
 
-async function close(_message: CloseMessage): Promise<void> {
+async function close(): Promise<void> {
+  for (const loop of loops.values()) {
+    loop.endAll(new ServiceError('shutting_down', 'the worker is closing'));
+    await loop.release();
+  }
   for (const runner of runners.values()) await runner.release();
   channel.end();
 }
