@@ -49,20 +49,28 @@ const leastPartTokens = 64;
 /** Tokens that a part may have more than the sum of its sentences, where words join. */
 const spareTokens = 16;
 
+/**
+ * Chosen by trying on 60 SciTLDR dev rows (ROUGE-L, SmolLM2-135M, greedy; the first sentence has 19.7): this 22.9, without
+ * a length 22.7, 15 words 22.5, 30 words 22.2, with a system prompt besides 22.2; on the first 40 of them (21.5, this 23.2)
+ * the question before the text 19.3, one example before it 19.4, "TL;DR:" 15.3.
+ */
 const documentPrompt = (text: string): readonly ChatMessage[] => [
-  { role: 'user', content: `${text.trim()}\n\nSummarize the text above in one short sentence.` },
+  { role: 'user', content: `${text.trim()}\n\nSummarize the text above in one sentence of at most 20 words.` },
 ];
 
 const mergePrompt = (text: string): readonly ChatMessage[] => [
   {
     role: 'user',
-    content: `${text.trim()}\n\nThe text above lists summaries of the parts of one document, in order. Summarize the whole document in a few sentences.`,
+    content: `${text.trim()}\n\nThe text above lists summaries of the parts of one document, in order. Summarize the whole document in at most three sentences.`,
   },
 ];
 
 type Prompt = (text: string) => readonly ChatMessage[];
 
-/** Greedy: the same document always gets the same summary. */
+/**
+ * Greedy: the same document always gets the same summary. No penalty on repetition: it is one on the document's own words
+ * (1.1: ROUGE-L 16.1 instead of 22.9).
+ */
 const sampling: Omit<SamplingOptions, 'seed' | 'maxNewTokens'> & { readonly seed: undefined } = {
   minNewTokens: 1,
   temperature: 0,
@@ -70,7 +78,7 @@ const sampling: Omit<SamplingOptions, 'seed' | 'maxNewTokens'> & { readonly seed
   topP: 1,
   minP: 0,
   typicalP: 1,
-  repetitionPenalty: 1.1,
+  repetitionPenalty: 1,
   presencePenalty: 0,
   frequencyPenalty: 0,
   logitBias: [],
