@@ -14,11 +14,13 @@ import { addOpenApi } from './openapi.ts';
 import { type DeviceFacts, Readiness } from './readiness.ts';
 import { addConversationRoutes } from './routes/conversations.ts';
 import { addGenerateRoute } from './routes/generate.ts';
+import { addGenerateSocket } from './routes/generate-ws.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addProbeRoutes } from './routes/ops.ts';
 import { addSummarizeRoute, summarizeDocs } from './routes/summarize.ts';
 import { addTaskRoutes } from './routes/tasks.ts';
 import { addTokenizeRoutes, detokenizeDocs, tokenizeDocs } from './routes/tokenize.ts';
+import { type SocketLimits, socketLimits } from './ws-socket.ts';
 
 export interface ServerOptions extends InstanceOptions {
   readonly engine: InferenceEngine;
@@ -32,6 +34,10 @@ export interface ServerOptions extends InstanceOptions {
   readonly inputLimits?: InputLimits | undefined;
   /** When slow readers of streams are paused and cut off; for tests. */
   readonly streamLimits?: Partial<StreamLimits> | undefined;
+  /** Time limits of WebSockets; for tests. */
+  readonly socketLimits?: Partial<SocketLimits> | undefined;
+  /** Origins of browsers that may open WebSockets, besides the service's own. */
+  readonly wsAllowedOrigins?: readonly string[] | undefined;
   readonly tasks: readonly Task[];
   /** Deadline of a request, and the most a client may ask for, in milliseconds. */
   readonly requestTimeoutMs: number;
@@ -58,6 +64,17 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     limits: inputLimits,
     streamLimits: { ...streamLimits, ...options.streamLimits },
     isDraining: () => lifecycle.isDraining() || server.isClosing(),
+    logFailure: (error, request) => logFailure(logger, error, request),
+  });
+  await addGenerateSocket(server, {
+    generation,
+    requestTimeoutMs,
+    limits: inputLimits,
+    socketLimits: { ...socketLimits, ...options.socketLimits },
+    streamLimits: { ...streamLimits, ...options.streamLimits },
+    allowedOrigins: options.wsAllowedOrigins ?? [],
+    metrics: options.metrics,
+    logger,
     logFailure: (error, request) => logFailure(logger, error, request),
   });
   addConversationRoutes(server, generation);
