@@ -36,7 +36,7 @@ export async function readModels(
     });
     local.push({ ...source, directory });
   }
-  return loadModels(local, { device, dtype });
+  return loadModels(local, { device, dtype, maxContextTokens: config.values.GLOSSA_MAX_CONTEXT_TOKENS });
 }
 
 /** @throws StartupError 69 when CUDA is required and cannot be had */

@@ -1,13 +1,14 @@
 // Composition root: builds every room in order. Main thread.
 // With its parts (app-*.ts) the only file that knows every room. What happens to the service then is app-service.ts's.
 import { readFileSync } from 'node:fs';
-import { buildGeneration } from './app-generation.ts';
+import { buildGeneration, generationGauges } from './app-generation.ts';
 import { chooseDevice, readModels } from './app-models.ts';
 import { buildPool, openNativeRuntime } from './app-pool.ts';
 import { App, type Lifecycle, type ServedModels } from './app-service.ts';
 import { openState } from './app-state.ts';
 import type { Config } from './config.ts';
 import { Engine } from './engine/engine.ts';
+import type { TextGeneration } from './engine/generation-engine.ts';
 import type { EngineLimits } from './engine/served-model.ts';
 import type { ServerOptions } from './http/server.ts';
 import type { Logger } from './observability/logger.ts';
@@ -37,8 +38,13 @@ export async function buildApp(config: Config, logger: Logger): Promise<App> {
     import('./engine/tokenization.ts'),
     openState(config, logger),
   ]);
-  const generation = await buildGeneration({ config, models, pool, metrics, logger, state });
-  metrics.attach({ queueDepth: () => engine.queueDepth(), inFlight: () => engine.inFlight(), workersUp: () => pool.workersUp() });
+  const generation = buildGeneration({ config, device: device.actual, models, pool, engine, metrics, state });
+  metrics.attach({
+    queueDepth: () => engine.queueDepth(),
+    inFlight: () => inFlight(engine, generation),
+    workersUp: () => pool.workersUp(),
+    generation: () => generationGauges(generation, pool),
+  });
   const lifecycle: Lifecycle = { started: false, draining: false };
   const options: ServerOptions = {
     engine,
@@ -51,6 +57,7 @@ export async function buildApp(config: Config, logger: Logger): Promise<App> {
     version,
     device,
     trustProxy: config.trustProxy,
+    wsAllowedOrigins: config.wsAllowedOrigins,
     lifecycle: { isStarted: () => lifecycle.started, isDraining: () => lifecycle.draining },
   };
   const servers = Promise.all([http.buildServer(options), operationsHttp.buildOpsServer(options)]);
@@ -60,6 +67,11 @@ export async function buildApp(config: Config, logger: Logger): Promise<App> {
     throw error;
   });
   return new App({ server, operations, config, logger, device, pool, loaded, engine, generation, state, lifecycle, served });
+}
+
+/** A decoder is in the engine's list too, always with 0. */
+function inFlight(engine: Engine, generation: TextGeneration): Iterable<readonly [string, number]> {
+  return new Map([...engine.inFlight(), ...generation.inFlight()]);
 }
 
 function httpLimits({ values }: Config): Pick<ServerOptions, 'limits' | 'inputLimits' | 'requestTimeoutMs' | 'generationTimeoutMs'> {

@@ -20,6 +20,9 @@ const suffixes: Readonly<Record<string, string>> = {
   bnb4: '_bnb4',
 };
 
+/** Encoders, and decoders as they are exported now; decoders as they were, with and without past in one graph. */
+const stems = ['model', 'decoder_model_merged'];
+
 /** Best first. On CPU half precision is emulated and 4-bit weights are unpacked at every use. */
 const cpuPreference = ['q8', 'int8', 'uint8', 'fp32', 'fp16', 'q4', 'q4f16', 'bnb4'];
 const preference: Readonly<Record<Device, readonly string[]>> = {
@@ -38,13 +41,18 @@ export const dtypes: readonly string[] = Object.keys(suffixes);
 export function chooseGraph(files: readonly string[], device: Device, dtype: string | undefined): GraphFile | undefined {
   for (const name of dtype === undefined ? preference[device] : [dtype]) {
     for (const folder of ['onnx/', '']) {
-      const path = `${folder}model${suffixes[name] ?? `_${name}`}.onnx`;
-      if (files.includes(path)) return { path, dtype: name };
+      for (const stem of stems) {
+        const path = `${folder}${stem}${suffixes[name] ?? `_${name}`}.onnx`;
+        if (files.includes(path)) return { path, dtype: name };
+      }
     }
   }
   const [only, second] = graphs(files);
   if (dtype !== undefined || only === undefined || second !== undefined) return undefined;
-  return { path: only, dtype: /(?:^|\/)(?:model_)?(?<form>[^/]*)\.onnx$/u.exec(only)?.groups?.['form'] ?? 'unknown' };
+  return {
+    path: only,
+    dtype: /(?:^|\/)(?:(?:decoder_)?model_(?:merged_)?)?(?<form>[^/]*)\.onnx$/u.exec(only)?.groups?.['form'] ?? 'unknown',
+  };
 }
 
 /** The graphs among files, in `onnx/` or at the top. */

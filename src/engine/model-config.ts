@@ -29,6 +29,7 @@ export function readTask(json: ModelJson): TaskName {
   for (const name of names) {
     if (name.endsWith('ForSequenceClassification')) return 'text-classification';
     if (name.endsWith('ForTokenClassification')) return 'token-classification';
+    if (name.endsWith('ForCausalLM') || name.endsWith('LMHeadModel')) return 'text-generation';
   }
   if (json.modules !== undefined || json.sentenceBert !== undefined || json.pooling !== undefined) return 'feature-extraction';
   if (names.some((name) => /[^\W_](?:Model)$/u.test(name))) return 'feature-extraction';

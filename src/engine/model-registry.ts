@@ -4,7 +4,9 @@ import { readFile } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { StartupError } from '../errors.ts';
 import type { Encoding } from '../tasks/task.ts';
+import type { GenerationTokenizer } from '../text/generation-tokenizer.ts';
 import { TextTokenizer } from '../text/tokenizer.ts';
+import { decoderFiles, loadDecoder, readGenerationConfig } from './decoder-registry.ts';
 import type { Device, ModelDescriptor } from './executor.ts';
 import type { GraphFile } from './graph-choice.ts';
 import { integerOf, isObject, type JsonObject, type ModelJson, objectOf, poolingDirectory, readFacts, readTask } from './model-config.ts';
@@ -12,12 +14,15 @@ import { modelError, ModelFiles, revisionOf } from './model-files.ts';
 import { readFakeCost, readLevel, readSelfTest, readTokenTypes, rowsOf } from './model-options.ts';
 import type { ModelSource } from './model-sources.ts';
 import { probeTexts } from './probe-texts.ts';
+import type { ServableModel } from './served-model.ts';
 
 /** A model ready to be served once a worker has it. */
 export interface RegisteredModel {
   readonly descriptor: ModelDescriptor;
-  /** Shared by models whose tokenizer files are equal. */
-  readonly tokenizer: TextTokenizer;
+  /** Of encoders; shared by models whose tokenizer files are equal. */
+  readonly tokenizer: ServableModel['tokenizer'];
+  /** Of models that generate text. */
+  readonly generation?: GenerationTokenizer;
 }
 
 /** A source whose files are on this machine: hub names have been resolved. */
@@ -28,11 +33,14 @@ export interface LoadModelsOptions {
   readonly device: Device;
   /** For models that do not say their own. */
   readonly dtype?: string | undefined;
+  /** Most tokens of prompt and answer of models that generate text, whatever they could do; default 2,048. */
+  readonly maxContextTokens?: number | undefined;
 }
 
 const required = ['config.json', 'tokenizer.json'] as const;
 const optional = ['tokenizer_config.json', 'special_tokens_map.json', 'modules.json', 'sentence_bert_config.json'] as const;
 const tokenizerFiles = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'] as const;
+const defaultContextTokens = 2048;
 /** Tokens of a probe text at most: the probe is part of the start. */
 const maxProbeTokens = 32;
 
@@ -52,8 +60,8 @@ export async function loadModels(sources: readonly LocalSource[], options: LoadM
       failures.push(load.reason);
       continue;
     }
-    const { descriptor, tokenizer } = load.value;
-    models.push({ descriptor: { ...descriptor, isDefault: !tasks.has(descriptor.task) }, tokenizer });
+    const { descriptor, ...rest } = load.value;
+    models.push({ descriptor: { ...descriptor, isDefault: !tasks.has(descriptor.task) }, ...rest });
     tasks.add(descriptor.task);
   }
   if (failures.length === 0) return models;
@@ -76,6 +84,7 @@ async function loadModel(
     error instanceof StartupError ? error : modelError(65, source.name, (error as Error).message);
   try {
     const task = source.task ?? readTask(json);
+    if (task === 'text-generation') return await registerDecoder(source, options, { files, digests, json });
     const facts = readFacts(json, task);
     const graph = files.graph(options.device, source.dtype ?? options.dtype);
     const onnxPath = await digestGraph(files, graph, digests, options.device);
@@ -117,6 +126,45 @@ async function loadModel(
   } catch (error) {
     throw wrong(error);
   }
+}
+
+/** Decoders have no batches: nothing of theirs is probed, and no text is encoded for them here. */
+const noTokenizer: ServableModel['tokenizer'] = {
+  encode: () => Promise.reject(new Error('a text for a decoder in the queue of encoders. This is a bug.')),
+};
+
+async function registerDecoder(
+  source: LocalSource,
+  { device, dtype, maxContextTokens = defaultContextTokens }: LoadModelsOptions,
+  of: { readonly files: ModelFiles; readonly digests: Map<string, string>; readonly json: ModelJson },
+): Promise<RegisteredModel> {
+  const { files, digests, json } = of;
+  for (const [path, digest] of await files.digests(decoderFiles.filter((name) => files.has(name)))) digests.set(path, digest);
+  const readJson = (path: string): Promise<unknown> => parseJson(files, path);
+  const generationConfig = await readGenerationConfig(files, readJson);
+  const { text, descriptor } = await loadDecoder(files, { config: json.config, generationConfig, readJson }, digests, {
+    device,
+    dtype: source.dtype ?? dtype,
+    maxContextTokens,
+  });
+  const revision = revisionOf(digests);
+  const licence = await readLicence(files);
+  return {
+    descriptor: {
+      ...descriptor,
+      id: `${source.name}@${revision.slice(0, 12)}`,
+      name: source.name,
+      directory: source.directory,
+      task: 'text-generation',
+      revision,
+      ...(source.workerLimit === undefined ? {} : { workerLimit: source.workerLimit }),
+      batchAlways: source.batchAlways,
+      ...(licence === undefined ? {} : { licence }),
+      isDefault: false,
+    },
+    tokenizer: noTokenizer,
+    generation: text,
+  };
 }
 
 /** The files about the model, parsed; the pooling file is added to the digests. */

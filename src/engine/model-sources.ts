@@ -30,6 +30,7 @@ const taskNames: Readonly<Record<string, TaskName>> = {
   'token-classification': 'token-classification',
   'feature-extraction': 'feature-extraction',
   embedding: 'feature-extraction',
+  'text-generation': 'text-generation',
 };
 
 /**

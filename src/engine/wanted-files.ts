@@ -3,7 +3,7 @@ import type { Device } from './executor.ts';
 import { chooseGraph } from './graph-choice.ts';
 
 const always =
-  /^(?:config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|modules\.json|sentence_bert_config\.json|[\w.-]*Pooling\/config\.json|README\.md|SHA256SUMS)$/u;
+  /^(?:config\.json|generation_config\.json|chat_template\.jinja|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|modules\.json|sentence_bert_config\.json|[\w.-]*Pooling\/config\.json|README\.md|SHA256SUMS)$/u;
 
 /**
  * @param files all paths of the repository, with forward slashes

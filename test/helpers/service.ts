@@ -123,6 +123,11 @@ export class Service {
     return this.#send('GET', path, undefined, {});
   }
 
+  /** A request without a body. */
+  request(method: string, path: string): Promise<Answer> {
+    return this.#send(method, path, undefined, {});
+  }
+
   async #send(method: string, path: string, body: string | undefined, headers: Readonly<Record<string, string>>): Promise<Answer> {
     const port = path === '/metrics' ? await this.operationsPort() : await this.port();
     const length: Record<string, string> = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
