@@ -18,6 +18,7 @@ import { parseJson } from './json-parser.ts';
 import { asServiceError, problemAnswer, problemContentType } from './problem.ts';
 import { RouteTable } from './route-table.ts';
 import { checkTrustedProxies } from './trusted-proxies.ts';
+import { UpgradeAwareMessage } from './upgrades.ts';
 
 export interface HttpLimits {
   readonly maxBodyBytes: number;
@@ -72,6 +73,7 @@ export function createInstance(options: InstanceOptions): FastifyInstance {
       headersTimeout: timeouts.headersMs,
       connectionsCheckingInterval: timeouts.checkMs,
       maxHeaderSize: maxHeaderBytes,
+      IncomingMessage: UpgradeAwareMessage,
       // Node's own answer to a request without Host has no body; `checkHost` gives one.
       requireHostHeader: false,
     },

@@ -75,10 +75,24 @@ t.test('Expect', async (t) => {
 t.test('an upgrade that nobody offers is a plain request', async (t) => {
   const { port } = await startServers(t);
   const client = await RawClient.open(port);
-  client.send(
-    'GET /models HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n',
-  );
-  t.equal((await client.response()).status, 200);
+  const handshake = 'sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n';
+  for (const [line, upgrade, status] of [
+    ['GET /models', 'websocket', 200],
+    ['GET /nope', 'websocket', 404],
+    ['GET /models', 'h2c', 200],
+    ['GET /generate/ws', 'h2c', 426],
+    ['GET /generate/ws/', 'websocket', 404],
+  ] as const) {
+    client.send(`${line} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: ${upgrade}\r\n${handshake}`);
+    t.equal((await client.response()).status, status, `${line} ${upgrade}`);
+  }
+  // As Java's HttpClient sends it: the offer stands beside a body.
+  client.send(postBytes('/classify', '{"inputs":"a"}', { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAE' }));
+  const response = await client.response();
+  t.equal(response.status, 200);
+  t.match(JSON.parse(response.body), { model: 'sentiment' });
+  client.send(good);
+  t.equal((await client.response()).status, 200, 'the connection goes on');
   client.close();
 });
 
