@@ -139,3 +139,26 @@ export function float16ToFloat32(bits: Uint16Array): Float32Array {
   }
   return values;
 }
+
+const floatCell = new Float32Array(1);
+const bitsCell = new Uint32Array(floatCell.buffer);
+
+/** Bits of the nearest float16, ties to even; too large becomes infinity. Exact for what `float16ToFloat32` gave. */
+export function float32ToFloat16(value: number): number {
+  floatCell[0] = value;
+  const bits = bitsCell[0] as number;
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fff_ffff;
+  // NaN, then what rounds to infinity.
+  if (magnitude > 0x7f80_0000) return sign | 0x7e00;
+  if (magnitude >= 0x477f_f000) return sign | 0x7c00;
+  if (magnitude < 0x3880_0000) {
+    // Subnormal: whole multiples of 2^-24.
+    const steps = Math.abs(value) * 2 ** 24;
+    const floor = Math.floor(steps);
+    const rest = steps - floor;
+    return sign | (floor + (rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? 1 : 0));
+  }
+  const odd = (magnitude >>> 13) & 1;
+  return sign | ((magnitude - 0x3800_0000 + 0xfff + odd) >>> 13);
+}

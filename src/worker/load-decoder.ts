@@ -4,6 +4,7 @@ import type { Session } from '../runtime/session.ts';
 import type { DecoderFacts } from '../tasks/generation.ts';
 import type { CacheLayout } from './generation/cache-layout.ts';
 import { checkDecoder, warmUpDecoder } from './generation/check-decoder.ts';
+import { ConcatenatedLayout } from './generation/concatenated-layout.ts';
 import { FakeLayout } from './generation/fake-layout.ts';
 import { GenerationLoop } from './generation/generation-loop.ts';
 import { InPlaceLayout } from './generation/in-place-layout.ts';
@@ -56,5 +57,5 @@ async function createLayout(model: WorkerModel, facts: DecoderFacts, { message, 
     const prefill = inPlace.prefill === undefined ? undefined : await load(inPlace.prefill.onnxPath);
     return new InPlaceLayout({ facts, slotCount, decode, prefill });
   }
-  throw new Error('layouts of concatenated decoders are not there yet');
+  return new ConcatenatedLayout({ facts, slotCount, session: await load(model.onnxPath) });
 }
