@@ -47,6 +47,10 @@ const forbidden: readonly Case[] = [
   ['src/hub/a.ts', '../engine/model-files.ts'],
   ['src/observability/a.ts', '../http/problem.ts'],
   ['src/observability/a.ts', 'fastify'],
+  ['src/engine/a.ts', 'ioredis'],
+  ['src/http/a.ts', 'ioredis'],
+  ['src/engine/a.ts', '@huggingface/jinja'],
+  ['src/engine/a.ts', 'ws'],
   ['src/errors.ts', './schema.ts'],
 ];
 
@@ -67,6 +71,9 @@ const allowed: readonly Case[] = [
   ['src/worker/a.ts', '../tasks/index.ts'],
   ['src/tasks/a.ts', '../runtime/tensors.ts'],
   ['src/text/a.ts', 'tokenizers'],
+  ['src/text/a.ts', '@huggingface/jinja'],
+  ['src/store/a.ts', 'ioredis'],
+  ['src/http/a.ts', 'ws'],
   ['src/runtime/a.ts', 'onnxruntime-node'],
   ['src/runtime/a.ts', 'koffi'],
   ['src/observability/a.ts', 'prom-client'],
