@@ -222,11 +222,11 @@ export class GenerationRun implements Generation, SequenceListener {
     this.#close();
     try {
       if (turn !== undefined) await (reason === 'aborted' ? turn.release() : turn.commit(first?.text ?? ''));
-      this.#options.log?.finish(reason);
+      await this.#options.log?.finish(reason);
       this.#stream.push(this.#doneEvent());
       this.#stream.end();
     } catch (error) {
-      this.#options.log?.finish('error');
+      void this.#options.log?.finish('error');
       this.#stream.fail(toServiceError(error));
     }
     this.#report();
@@ -277,7 +277,7 @@ export class GenerationRun implements Generation, SequenceListener {
     this.#options.signal.removeEventListener('abort', this.#onSignal);
     if (reason === undefined) return;
     this.#handle?.abort();
-    this.#options.log?.finish(reason);
+    void this.#options.log?.finish(reason);
   }
 
   #watchSignal(): void {

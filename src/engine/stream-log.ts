@@ -14,15 +14,16 @@ export interface StreamLogsOptions {
   readonly clock?: Clock;
 }
 
-/** One stream's log while its tokens come. No method waits or fails. */
+/** One stream's log while its tokens come. No method fails. */
 export interface StreamLog {
   /** Accepted tokens in order, with what their events show besides the text. */
   append(tokenIds: readonly number[], logprobs?: readonly TokenLogprob[]): void;
   /**
-   * The last call; what is left is written within the interval. `stop` and `length` mark the stream as complete; one that was
-   * aborted or failed stays open for a resume.
+   * The last call; what is left is written at once. `stop` and `length` mark the stream as complete; one that was
+   * aborted or failed stays open for a resume. Resolves, whatever the store says, when that write was tried: a client
+   * that is told of the end after it finds the whole log.
    */
-  finish(reason: FinishReason): void;
+  finish(reason: FinishReason): Promise<void>;
 }
 
 const defaultTtlMs = 60_000;
@@ -109,6 +110,10 @@ class LogWriter implements StreamLog {
   /** Tokens that the store has; undefined: not even the header. */
   #writtenCount: number | undefined;
   #finishReason: FinishReason | undefined;
+  /** Resolves `finish`; set once it was called. */
+  #onLastWrite: (() => void) | undefined;
+  #finishing = false;
+  #endPause: (() => void) | undefined;
   #lastTriesLeft = maxLastTries;
   #running = false;
 
@@ -128,9 +133,16 @@ class LogWriter implements StreamLog {
     this.#start();
   }
 
-  finish(reason: FinishReason): void {
+  finish(reason: FinishReason): Promise<void> {
     if (reason === 'stop' || reason === 'length') this.#finishReason = reason;
+    this.#finishing = true;
+    if (!this.#running && !this.#hasNews()) return Promise.resolve();
+    const written = new Promise<void>((resolve) => {
+      this.#onLastWrite = resolve;
+    });
+    this.#endPause?.();
     this.#start();
+    return written;
   }
 
   /** After a write that failed, the next tokens bring the next try. */
@@ -141,15 +153,30 @@ class LogWriter implements StreamLog {
   }
 
   async #run(): Promise<void> {
-    const { clock, intervalMs } = this.#options;
     let going = true;
     while (going && this.#hasNews()) {
       const known = this.#tokenIds.length;
+      const last = this.#finishing;
       const written = await this.#writeNews();
-      await new Promise<void>((resolve) => clock.setTimer(resolve, intervalMs, undefined));
-      going = written || this.#tokenIds.length > known || this.#finishReason !== undefined;
+      if (last || !this.#hasNews()) this.#onLastWrite?.();
+      if (last || !this.#finishing) await this.#pause();
+      going = written || this.#tokenIds.length > known || this.#finishReason !== undefined || (this.#finishing && !last);
     }
     this.#running = false;
+    this.#onLastWrite?.();
+  }
+
+  /** The interval, or until `finish`. */
+  #pause(): Promise<void> {
+    const { clock, intervalMs } = this.#options;
+    return new Promise((resolve) => {
+      const timer = clock.setTimer(() => this.#endPause?.(), intervalMs, undefined);
+      this.#endPause = () => {
+        this.#endPause = undefined;
+        clock.clearTimer(timer);
+        resolve();
+      };
+    });
   }
 
   #hasNews(): boolean {

@@ -57,9 +57,29 @@ t.test('a log is there before the first token, grows, and says how the stream en
   await clock.advance(100);
   t.match(await logs.read(id), { header, tokenIds: [5, 6, 7], finishReason: undefined });
   log.append([8]);
-  log.finish('stop');
+  void log.finish('stop');
   await clock.advance(200);
   t.same(await logs.read(id), { header, tokenIds: [5, 6, 7, 8], finishReason: 'stop', itemCount: 3 });
+  await logs.idle();
+  t.equal(clock.timerCount, 0);
+});
+
+t.test('the end is written at once, and told when it is', async (t) => {
+  const { logs, clock, state } = fixture();
+  const log = logs.open(id, header);
+  await clock.settle();
+  log.append([5, 6]);
+  await log.finish('stop');
+  t.match(await logs.read(id), { tokenIds: [5, 6], finishReason: 'stop' });
+  const other = logs.open('b'.repeat(22), header);
+  await clock.advance(100);
+  await other.finish('aborted');
+  state.fails = true;
+  const failing = logs.open('c'.repeat(22), header);
+  failing.append([1]);
+  await failing.finish('stop');
+  t.pass('a store that fails holds nobody up');
+  await clock.drain();
   await logs.idle();
   t.equal(clock.timerCount, 0);
 });
@@ -86,14 +106,14 @@ t.test('one that was aborted or failed stays open for a resume, which goes on wi
   const { logs, clock, store } = fixture();
   const log = logs.open(id, header);
   log.append([5, 6]);
-  log.finish('aborted');
+  void log.finish('aborted');
   await clock.advance(300);
   const recorded = await logs.read(id);
   t.match(recorded, { tokenIds: [5, 6], finishReason: undefined });
   if (recorded === undefined || recorded === 'unavailable') return;
   const resumed = new StreamLogs({ store, clock }).open(id, recorded.header, recorded);
   resumed.append([7]);
-  resumed.finish('length');
+  void resumed.finish('length');
   await clock.advance(300);
   t.match(await logs.read(id), { header, tokenIds: [5, 6, 7], finishReason: 'length' });
 });
@@ -120,7 +140,7 @@ t.test('a log that was lost is written anew', async (t) => {
   t.match(await logs.read(id), { header, tokenIds: [5, 6] });
   await store.close();
   log.append([7]);
-  log.finish('stop');
+  void log.finish('stop');
   await clock.advance(500);
   t.match(await logs.read(id), { header, tokenIds: [5, 6, 7], finishReason: 'stop' });
 });
@@ -138,7 +158,7 @@ t.test('a store that fails costs the stream nothing, and the log is whole when i
   t.match(await logs.read(id), { header, tokenIds: [5, 6] });
   state.fails = true;
   log.append([7]);
-  log.finish('stop');
+  void log.finish('stop');
   await clock.drain();
   await logs.idle();
   t.equal(clock.timerCount, 0, 'the last write is not tried for ever');
@@ -154,7 +174,7 @@ t.test('a write whose answer was lost does no harm', async (t) => {
   await clock.advance(100);
   state.appliesAndFails = false;
   log.append([7]);
-  log.finish('stop');
+  void log.finish('stop');
   await clock.advance(300);
   t.match(await logs.read(id), { header, tokenIds: [5, 6, 7], finishReason: 'stop' });
 });
