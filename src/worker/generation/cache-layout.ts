@@ -34,6 +34,11 @@ export interface PrefillChunk {
   /** Positions `start` … `start + tokenIds.length − 1`; K and V of all earlier ones are in the slot. */
   readonly start: number;
   readonly tokenIds: Int32Array;
+  /**
+   * Tokens of an answer that is resumed: K and V must be those that decode steps wrote, to the bit, so that the stream goes
+   * on as it would have.
+   */
+  readonly answer: boolean;
 }
 
 export interface CacheLayout extends SlotStore {

@@ -168,7 +168,7 @@ export class GenerationLoop {
     let logits: Float32Array;
     try {
       this.#beforeRun([sequence]);
-      logits = await this.#layout.prefill({ slot: slot.index, start, tokenIds: sequence.tokens.subarray(start, end) });
+      logits = await this.#evaluate(sequence, start, end);
     } catch (error) {
       this.#fail(sequence, error, 'poisoned');
       return;
@@ -181,6 +181,19 @@ export class GenerationLoop {
     if (group.sequences.some(isWaiting)) group.kept = { prompt: this.#cache.copyPrompt(slot, tokens, salt), logits: logits.slice() };
     if (sequence.choice === 0) this.#news.prefilled(sequence);
     this.#choose(sequence, logits);
+  }
+
+  /** A chunk that goes beyond the prompt, into an answer that is resumed, takes two runs. */
+  async #evaluate(sequence: Sequence, start: number, end: number): Promise<Float32Array> {
+    const { promptTokens, tokens } = sequence;
+    const slot = slotOf(sequence).index;
+    const run = (from: number, to: number): Promise<Float32Array> =>
+      this.#layout.prefill({ slot, start: from, tokenIds: tokens.subarray(from, to), answer: from >= promptTokens });
+    if (start < promptTokens && end > promptTokens) {
+      await run(start, promptTokens);
+      return run(promptTokens, end);
+    }
+    return run(start, end);
   }
 
   /** Draws the next token of a sequence whose tokens are all evaluated. */

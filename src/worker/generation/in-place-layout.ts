@@ -115,7 +115,7 @@ export class InPlaceLayout implements CacheLayout {
     return this.#logitsOf(rows.length);
   }
 
-  async prefill({ slot, start, tokenIds }: PrefillChunk): Promise<Float32Array> {
+  async prefill({ slot, start, tokenIds, answer }: PrefillChunk): Promise<Float32Array> {
     const { ids, lengths, total, last } = this.#step;
     const end = start + tokenIds.length;
     this.#check(end);
@@ -123,10 +123,13 @@ export class InPlaceLayout implements CacheLayout {
     lengths[0] = end - 1;
     total[0] = end;
     last[0] = BigInt(tokenIds.length - 1);
-    this.#scratch?.hold(slot, start);
-    const binding = this.#promptBinding(slot, tokenIds.length);
+    // The decode graph gives for many tokens at once what it gives for one after the other, to the bit.
+    const scratch = answer ? undefined : this.#scratch;
+    if (answer) this.#scratch?.forget(slot);
+    scratch?.hold(slot, start);
+    const binding = this.#promptBinding(slot, tokenIds.length, scratch);
     await (tokenIds.length < asyncTokens ? binding.run() : binding.runAsync());
-    this.#scratch?.store(slot, start, end);
+    scratch?.store(slot, start, end);
     return this.#logitsOf(1);
   }
 
@@ -150,11 +153,10 @@ export class InPlaceLayout implements CacheLayout {
     return new Float32Array(bytes.buffer, bytes.byteOffset, rows * this.#facts.vocabSize);
   }
 
-  #promptBinding(slot: number, tokens: number): Binding {
-    const key = this.#scratch === undefined ? `${slot}:${tokens}` : String(tokens);
+  #promptBinding(slot: number, tokens: number, scratch: PromptScratch | undefined): Binding {
+    const key = scratch === undefined ? `${slot}:${tokens}` : String(tokens);
     const known = this.#promptBindings.get(key);
     this.#promptBindings.delete(key);
-    const scratch = this.#scratch;
     const binding =
       known ??
       (scratch === undefined

@@ -138,16 +138,21 @@ t.test('choices evaluate the prompt once and sample as requests of their own', a
   await run.loop.release();
 });
 
-t.test('a generation goes on from tokens that are already chosen', async (t) => {
-  const run = await openDecoder('tiny-llama-float', { createSession: createNativeSession });
-  const sampling = { temperature: 1, seed: 5, maxNewTokens: 20, repetitionPenalty: 1.3, frequencyPenalty: 0.2 };
-  const whole = run.add(numbers(40), { sampling });
-  await run.finish();
-  const { tokenIds } = run.story(whole);
-  const resumed = run.add(numbers(40), { sampling, generatedIds: Int32Array.from(tokenIds.slice(0, 7)), salt: 'b' });
-  await run.finish();
-  t.strictSame(run.story(resumed).tokenIds, tokenIds.slice(7));
-  await run.loop.release();
+t.test('a generation goes on from tokens that are already chosen, to the bit', async (t) => {
+  for (const name of ['tiny-llama', 'tiny-llama-float', 'tiny-llama-concatenated']) {
+    const run = await openDecoder(name, { createSession: createNativeSession, ...(name.endsWith('ed') ? { dtype: 'fp32' } : {}) });
+    const sampling = { temperature: 1, seed: 5, maxNewTokens: 60, repetitionPenalty: 1.1, frequencyPenalty: 0.2, logprobs: 0 };
+    const whole = run.add(numbers(40), { sampling });
+    await run.finish();
+    const { tokenIds, logprobs } = run.story(whole);
+    for (const kept of [1, 7, 40]) {
+      const resumed = run.add(numbers(40), { sampling, generatedIds: Int32Array.from(tokenIds.slice(0, kept)), salt: `b${kept}` });
+      await run.finish();
+      t.strictSame(run.story(resumed).tokenIds, tokenIds.slice(kept), `${name} from token ${kept}`);
+      if (name === 'tiny-llama') t.strictSame(run.story(resumed).logprobs, logprobs.slice(kept), `${name} from token ${kept}`);
+    }
+    await run.loop.release();
+  }
 });
 
 t.test('an abort frees the slot at once, also of a prompt that is being evaluated', async (t) => {
