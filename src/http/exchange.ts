@@ -35,6 +35,7 @@ export class Exchange {
   /** Set for requests of inference alone: they are counted by outcome. */
   #inferenceRoute: string | undefined;
   #code: ErrorCode | undefined;
+  #upgraded = false;
   #result: ExchangeResult | undefined;
   readonly #sinks: ExchangeSinks;
 
@@ -62,13 +63,18 @@ export class Exchange {
     this.#code = code;
   }
 
+  /** The connection is a WebSocket from now on: how it ends is no failure of this request. */
+  upgraded(): void {
+    this.#upgraded = true;
+  }
+
   #end(request: FastifyRequest, reply: FastifyReply, sent: boolean): void {
-    const code = sent ? this.#code : (connectionFault(request.raw.socket) ?? 'client_closed');
+    const code = sent || this.#upgraded ? this.#code : (connectionFault(request.raw.socket) ?? 'client_closed');
     // Made here when nobody has asked for it yet: who asks later must learn that the client is gone.
     if (!sent) (this.#abort ??= new AbortController()).abort();
     const ms = performance.now() - this.startedAt;
     const route = this.#inferenceRoute ?? request.routeOptions.url ?? 'unmatched';
-    const status = code === undefined ? reply.statusCode : problems[code].status;
+    const status = code !== undefined ? problems[code].status : this.#upgraded ? 101 : reply.statusCode;
     const outcome: Outcome = code === undefined ? 'ok' : problems[code].outcome;
     const model = this.#result?.model ?? this.nameModel?.() ?? 'none';
     const { metrics, accessLog } = this.#sinks;

@@ -83,7 +83,10 @@ export async function addGenerateSocket(server: FastifyInstance, options: Genera
     schema: { hide: true },
     onRequest: (request, _reply, done) => {
       if (server.isClosing()) throw new ServiceError('shutting_down', 'The server is shutting down.');
-      if (request.ws) checkUpgrade(request, options.allowedOrigins);
+      if (request.ws) {
+        checkUpgrade(request, options.allowedOrigins);
+        requestTimeoutMs(request.headers['x-request-timeout-ms'], options.requestTimeoutMs);
+      }
       done();
     },
     handler: (_request, reply) => {
@@ -96,6 +99,7 @@ export async function addGenerateSocket(server: FastifyInstance, options: Genera
 }
 
 function open(socket: WebSocket, request: FastifyRequest, options: GenerateSocketOptions): OpenSocket {
+  request.exchange.upgraded();
   const accessLog = new AccessLog(options.logger);
   const session = new SocketSession({
     engine: () => servedGeneration(options.generation),
