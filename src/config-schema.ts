@@ -151,7 +151,7 @@ export const schema = Type.Object({
       'Most tokens evaluated in one step: a long prompt is evaluated in pieces, smaller ones while streams run. More shortens the wait for the first token, less the time that an encoder batch waits',
   }),
   GLOSSA_GENERATION_TIMEOUT_MS: integer({
-    default: 120_000,
+    default: 300_000,
     minimum: 1,
     maximum: 3_600_000,
     unit: 'ms',
