@@ -112,6 +112,7 @@ class SummaryRequest {
   #running = 0;
   readonly #waiting: (() => void)[] = [];
   #model: string;
+  #started = 0;
   #passCount = 0;
   readonly #usage = { inputTokens: 0, outputTokens: 0, cachedTokens: 0 };
   readonly #timings = { tokenizeMs: 0, queueMs: 0, inferenceMs: 0 };
@@ -245,7 +246,8 @@ class SummaryRequest {
       tenant,
       priority,
       signal: this.#abort.signal,
-      firstTokenDeadlineAt: this.#passCount === 0 ? firstTokenDeadlineAt : deadlineAt,
+      // Of the first pass alone: those beside it share the worker with it.
+      firstTokenDeadlineAt: this.#started++ === 0 ? firstTokenDeadlineAt : deadlineAt,
       anonymous: true,
     };
   }

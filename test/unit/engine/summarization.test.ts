@@ -98,6 +98,9 @@ t.test('several documents, in order, at most four passes at a time', async (t) =
     Array.from({ length: 10 }, (_, n) => `Text ${n}`),
   );
   t.equal(most, 4);
+  const deadlines = engine.generations.map((generation) => generation.options.firstTokenDeadlineAt);
+  t.ok((deadlines[0] ?? 0) < (deadlines[1] ?? 0), 'only the first must begin soon');
+  t.equal(new Set(deadlines).size, 2);
 });
 
 t.test('a failure ends all passes', async (t) => {
