@@ -126,7 +126,9 @@ t.test('embedded models', { timeout: 400_000 }, async (t) => {
     let counted = 0;
     for (const [series, value] of metrics) if (series.startsWith('glossa_requests_total{')) counted += value;
     t.equal(counted, sent);
-    t.equal([...metrics].filter(([series]) => series.startsWith('glossa_model_info{')).length, models.length);
+    const listed = (await service.get('/models')).body as { readonly models: readonly { readonly task: string }[] };
+    t.equal([...metrics].filter(([series]) => series.startsWith('glossa_model_info{')).length, listed.models.length);
+    t.equal(listed.models.filter(({ task }) => task !== 'text-generation').length, models.length);
   });
   t.same(await service.stop(), { code: 0, signal: null });
 });

@@ -36,7 +36,7 @@ function settle(shown: unknown, real: unknown): unknown {
 
 t.test('the README shows true answers', { timeout: 120_000 }, async (t) => {
   const found = examples(readFileSync(inRepository('README.md'), 'utf8'));
-  t.equal(found.length, 3, 'three examples');
+  t.equal(found.length, 4, 'four examples');
   const service = await Service.start(t);
   for (const { path, body, output } of found) {
     const answer = await service.post(path, body);
