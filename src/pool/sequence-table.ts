@@ -9,17 +9,29 @@ interface OpenSequence {
   readonly listener: SequenceListener;
   /** Choices that have not ended. */
   openChoices: number;
+  /** Runs from an abort of all choices on. */
+  hangTimer: NodeJS.Timeout | undefined;
+}
+
+/** An abort is answered within a step; a worker that takes longer hangs, in milliseconds. */
+const defaultHangMs = 30_000;
+
+export interface SequenceTableOptions {
+  readonly post: (message: ToWorker) => void;
+  /** The worker has not answered an abort: a step of this model, by id, hangs. */
+  readonly onHung: (model: string) => void;
+  readonly hangMs?: number;
 }
 
 export class SequenceTable {
-  readonly #post: (message: ToWorker) => void;
+  readonly #options: SequenceTableOptions;
   readonly #open = new Map<number, OpenSequence>();
   readonly #gauges = new Map<string, GenerationGauges>();
   readonly #idleWaiters: (() => void)[] = [];
   #nextId = 0;
 
-  constructor(post: (message: ToWorker) => void) {
-    this.#post = post;
+  constructor(options: SequenceTableOptions) {
+    this.#options = options;
   }
 
   /** Sequences that have not ended. */
@@ -55,14 +67,19 @@ export class SequenceTable {
 
   add(request: SequenceRequest, listener: SequenceListener): SequenceHandle {
     const sequenceId = this.#nextId++;
-    this.#open.set(sequenceId, { model: request.model, listener, openChoices: request.choices });
+    const open: OpenSequence = { model: request.model, listener, openChoices: request.choices, hangTimer: undefined };
+    this.#open.set(sequenceId, open);
     const { affinity: _, ...rest } = request;
     this.#post({ type: 'add-sequence', sequenceId, ...rest });
     const live = (act: () => void): void => {
       if (this.#open.has(sequenceId)) act();
     };
     return {
-      abort: (choice) => live(() => this.#post({ type: 'abort-sequence', sequenceId, ...(choice === undefined ? {} : { choice }) })),
+      abort: (choice) =>
+        live(() => {
+          if (choice === undefined) this.#watch(open);
+          this.#post({ type: 'abort-sequence', sequenceId, ...(choice === undefined ? {} : { choice }) });
+        }),
       pause: (paused) => live(() => this.#post({ type: 'pause-sequence', sequenceId, paused })),
     };
   }
@@ -79,12 +96,12 @@ export class SequenceTable {
       if (finishReason === undefined) continue;
       if (finishReason === 'error') {
         // The other choices follow or not: nobody listens to them any more.
-        this.#open.delete(sequenceId);
+        this.#forget(sequenceId);
         this.#post({ type: 'abort-sequence', sequenceId });
         listener.onError(error === undefined ? new ServiceError('inference_failed', 'a sequence failed') : ServiceError.fromPlain(error));
         continue;
       }
-      if (--sequence.openChoices === 0) this.#open.delete(sequenceId);
+      if (--sequence.openChoices === 0) this.#forget(sequenceId);
       listener.onFinished(choice, finishReason);
     }
     this.#tellIdle();
@@ -93,10 +110,24 @@ export class SequenceTable {
   /** The worker has gone: every sequence ends with this error. */
   endAll(error: ServiceError): void {
     const open = [...this.#open.values()];
-    this.#open.clear();
+    for (const sequenceId of this.#open.keys()) this.#forget(sequenceId);
     this.#gauges.clear();
     for (const { listener } of open) listener.onError(error);
     this.#tellIdle();
+  }
+
+  #post(message: ToWorker): void {
+    this.#options.post(message);
+  }
+
+  #watch(open: OpenSequence): void {
+    const { hangMs = defaultHangMs, onHung } = this.#options;
+    open.hangTimer ??= setInterval(() => onHung(open.model), hangMs).unref();
+  }
+
+  #forget(sequenceId: number): void {
+    clearInterval(this.#open.get(sequenceId)?.hangTimer);
+    this.#open.delete(sequenceId);
   }
 
   #tellIdle(): void {

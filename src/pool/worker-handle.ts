@@ -49,8 +49,15 @@ export class WorkerHandle {
   readonly #host: WorkerHost;
   readonly #events: HandleEvents;
   /** Generations that it has; they run beside batches. */
-  readonly sequences = new SequenceTable((message) => {
-    if (this.#status !== 'ended') this.#host.post(message);
+  readonly sequences = new SequenceTable({
+    post: (message) => {
+      if (this.#status !== 'ended') this.#host.post(message);
+    },
+    onHung: (model) => {
+      const interruption = this.interrupt();
+      this.#hung ||= interruption === 'killed';
+      if (interruption === 'cancelled') this.#events.onCancelled(model);
+    },
   });
   #status: WorkerStatus = 'starting';
   #running: Running | undefined;
@@ -116,12 +123,14 @@ export class WorkerHandle {
     return this.#ended;
   }
 
-  /** Ends the worker where it is a process; else its running batch, where the runtime can. */
+  /** Ends the worker where it is a process; else its running batch or step, where the runtime can. */
   interrupt(): Interruption {
     if (this.#host.kill()) return 'killed';
     const address = this.#runtime?.cancelAddress;
     const running = this.#running;
-    if (address === undefined || running === undefined || !this.#host.cancel(address)) return 'impossible';
+    const isBusy = running !== undefined || this.sequences.size > 0;
+    if (address === undefined || !isBusy || !this.#host.cancel(address)) return 'impossible';
+    if (running === undefined) return 'cancelled';
     // A worker forgets what came before its run has begun.
     clearTimeout(running.timer);
     running.timer = setInterval(() => this.#host.cancel(address), cancelEveryMs);

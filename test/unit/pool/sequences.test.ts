@@ -34,7 +34,7 @@ function listener(): { readonly seen: string[]; readonly listener: SequenceListe
 
 function table(): { readonly sequences: SequenceTable; readonly posted: ToWorker[] } {
   const posted: ToWorker[] = [];
-  return { sequences: new SequenceTable((message) => posted.push(message)), posted };
+  return { sequences: new SequenceTable({ post: (message) => posted.push(message), onHung: () => undefined }), posted };
 }
 
 t.test('news goes to its listener, in order; two choices end one after the other', async (t) => {
@@ -81,6 +81,32 @@ t.test('an abort of all and of one, a pause', async (t) => {
     { type: 'pause-sequence', sequenceId: 0, paused: true },
     { type: 'abort-sequence', sequenceId: 0 },
   ]);
+});
+
+t.test('a worker that does not answer an abort hangs, whatever is paused', { timeout: 20_000 }, async (t) => {
+  let told = 0;
+  const keepAlive = setInterval(() => undefined, 1000);
+  t.teardown(() => clearInterval(keepAlive));
+  const hung = new Promise<void>((resolve) => {
+    const sequences = new SequenceTable({
+      post: () => undefined,
+      hangMs: 1,
+      onHung: (model) => {
+        t.equal(model, 'm@1');
+        // Told again until the sequence ends.
+        if (++told < 3) return;
+        sequences.onStep(step({ finishReason: 'aborted' }));
+        resolve();
+      },
+    });
+    const handle = sequences.add(request(), listener().listener);
+    handle.pause(true);
+    handle.abort();
+    handle.abort();
+  });
+  await hung;
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  t.equal(told, 3, 'and not once more');
 });
 
 t.test('an error ends the whole sequence once', async (t) => {
