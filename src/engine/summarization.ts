@@ -112,7 +112,8 @@ class SummaryRequest {
   #running = 0;
   readonly #waiting: (() => void)[] = [];
   #model: string;
-  #started = 0;
+  /** Whether a first token has come. Until then one pass has the worker to itself, so that it comes soon. */
+  #begun = false;
   #passCount = 0;
   readonly #usage = { inputTokens: 0, outputTokens: 0, cachedTokens: 0 };
   readonly #timings = { tokenizeMs: 0, queueMs: 0, inferenceMs: 0 };
@@ -233,6 +234,7 @@ class SummaryRequest {
     );
     this.#model = generation.model;
     for await (const event of generation.events) {
+      if (event.type !== 'started') this.#begin();
       if (event.type === 'done') return this.#ended(event);
     }
     throw new ServiceError('internal', 'A generation ended without an end event. This is a bug.');
@@ -246,8 +248,7 @@ class SummaryRequest {
       tenant,
       priority,
       signal: this.#abort.signal,
-      // Of the first pass alone: those beside it share the worker with it.
-      firstTokenDeadlineAt: this.#started++ === 0 ? firstTokenDeadlineAt : deadlineAt,
+      firstTokenDeadlineAt: this.#begun ? deadlineAt : firstTokenDeadlineAt,
       anonymous: true,
     };
   }
@@ -269,8 +270,14 @@ class SummaryRequest {
 
   /** Waits for its turn among the passes of this request. */
   async #slot(): Promise<void> {
-    if (this.#running >= passesAtOnce) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    while (this.#running >= (this.#begun ? passesAtOnce : 1)) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     this.#running++;
+  }
+
+  #begin(): void {
+    if (this.#begun) return;
+    this.#begun = true;
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   #expire(): void {

@@ -99,7 +99,7 @@ t.test('several documents, in order, at most four passes at a time', async (t) =
   );
   t.equal(most, 4);
   const deadlines = engine.generations.map((generation) => generation.options.firstTokenDeadlineAt);
-  t.ok((deadlines[0] ?? 0) < (deadlines[1] ?? 0), 'only the first must begin soon');
+  t.ok((deadlines[0] ?? 0) < (deadlines[1] ?? 0), 'only the first must begin soon, and has the worker to itself');
   t.equal(new Set(deadlines).size, 2);
 });
 
@@ -108,6 +108,7 @@ t.test('a failure ends all passes', async (t) => {
   const seen: FakeGeneration[] = [];
   engine.play = (generation) => {
     seen.push(generation);
+    generation.token('A');
     if (seen.length === 4) generation.fail(new ServiceError('worker_crashed', 'x'));
   };
   await t.rejects(summarize(engine, Array(6).fill(document('a')), options()), { code: 'worker_crashed' });
