@@ -112,7 +112,7 @@ export class Report {
     return [
       '# Benchmark report',
       '',
-      'Written by `npm run bench -- --write-report`; every figure was measured in this one run.',
+      `Written by \`${this.#facts.command}\`; every figure was measured in this one run unless its row says otherwise.`,
       '',
       ...facts,
       '',
