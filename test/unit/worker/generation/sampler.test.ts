@@ -220,7 +220,7 @@ t.test('logits are only read, and broken ones are refused', (t) => {
 });
 
 t.test('random numbers are even, and a function of seed and index', (t) => {
-  const bins = new Array<number>(20).fill(0);
+  const bins = Array.from({ length: 20 }, () => 0);
   for (let seed = 0; seed < 200; seed++) {
     for (let index = 0; index < 200; index++) {
       const value = uniform(seed, index);
