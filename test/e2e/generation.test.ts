@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { writeDecoderDirectory } from '../helpers/decoder-directory.ts';
+import { randomEndings, untilIdle } from '../helpers/random-endings.ts';
 import { Service } from '../helpers/service.ts';
 import { type ServerEvent, SseClient } from '../helpers/sse-client.ts';
 
@@ -28,19 +29,6 @@ const textOf = (events: readonly ServerEvent[]): string =>
     .filter(({ event }) => event === 'token')
     .map(({ data }) => data.text as string)
     .join('');
-
-/** Every gauge that counts what is running or waiting. */
-const busyGauges =
-  /^glossa_(?:in_flight|queue_depth|generation_running|generation_waiting|sequences_running|sequences_waiting|kv_cache_usage_ratio)\b/u;
-
-/** Looks at the metrics until nothing runs. */
-async function untilIdle(service: Service): Promise<ReadonlyMap<string, number>> {
-  for (;;) {
-    const metrics = await service.metrics();
-    const busy = [...metrics].filter(([name, value]) => busyGauges.test(name) && value !== 0);
-    if (busy.length === 0) return metrics;
-  }
-}
 
 t.test('JSON and stream say the same, with a seed always', guard, async (t) => {
   const service = await start(t);
@@ -151,48 +139,22 @@ t.test('the wait for the first token has its own deadline', guard, async (t) => 
   await untilIdle(service);
 });
 
-t.test('1,000 starts, cancels, disconnects and deadlines leave nothing behind', { timeout: 300_000 }, async (t) => {
-  const service = await start(t, { stepMs: 0, settings: { GLOSSA_GENERATION_SLOTS: '4', GLOSSA_WORKERS: '2' } });
-  const port = await service.port();
-  let state = 12_345;
-  const random = (below: number): number => {
-    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-  const outcomes = new Map<string, number>();
-  const seen = (what: string): void => void outcomes.set(what, (outcomes.get(what) ?? 0) + 1);
-  const one = async (index: number): Promise<void> => {
-    const body = { prompt: 'word '.repeat(1 + random(60)), max_new_tokens: 1 + random(60), seed: index, ignore_eos: true, stream: true };
-    const kind = random(5);
-    const leaveAfter = random(20);
-    const headers = kind === 4 ? { 'x-request-timeout-ms': String(1 + random(20)) } : {};
-    const client = await SseClient.post(port, '/generate', body, headers);
-    if (client.status !== 200) {
-      await client.rest();
-      return seen(`status ${client.status}`);
-    }
-    let next = 0;
-    for (let event = await client.next(); event !== undefined; event = await client.next()) {
-      if (event.event !== 'token') return seen(event.event === 'error' ? `error ${event.data.code}` : event.data.finish_reason);
-      if (event.data.index !== next++) throw new Error(`token ${event.data.index} instead of ${next - 1}`);
-      if ((kind === 2 || kind === 3) && next > leaveAfter) {
-        client.leave(kind === 2 ? 'RST' : 'FIN');
-        return seen('left');
-      }
-    }
-    throw new Error('a stream ended without an end');
-  };
-  const queue = Array.from({ length: 1000 }, (_, index) => index);
-  const client = async (): Promise<void> => {
-    for (let index = queue.pop(); index !== undefined; index = queue.pop()) await one(index);
-  };
-  await Promise.all(Array.from({ length: 24 }, client));
-  t.comment(JSON.stringify(Object.fromEntries(outcomes)));
-  t.ok((outcomes.get('length') ?? 0) > 300 && (outcomes.get('left') ?? 0) > 100, 'of each kind many');
-  t.notOk([...outcomes.keys()].some((outcome) => /internal|inference_failed|worker_crashed|status 5/u.test(outcome)));
-  const metrics = await untilIdle(service);
-  const total = [...metrics].filter(([name]) => name.startsWith('glossa_requests_total')).reduce((sum, [, value]) => sum + value, 0);
-  t.equal(total, 1000, 'each has one outcome');
-  for (let slot = 0; slot < 8; slot++) t.equal((await service.post('/generate', { prompt: 'a', max_new_tokens: 2 })).status, 200);
+t.test('a reload with another model lets streams end with theirs', guard, async (t) => {
+  const service = await start(t, { stepMs: 10 });
+  const client = await stream(service, { prompt: 'a', max_new_tokens: 100 });
+  await client.next();
+  writeDecoderDirectory(join(t.testdirName, 'writer'), { stepMs: 0, contextTokens: 256 });
+  service.signal('SIGHUP');
+  const events = await client.rest();
+  t.equal(events.at(-1)?.event, 'done');
+  t.equal(events.length, 100, 'not one token less');
+  await service.logged('reloaded');
+  t.match((await service.get('/models/writer')).body, { limits: { max_tokens: 256 } });
+  t.equal((await service.post('/generate', { prompt: 'a', max_new_tokens: 3 })).status, 200);
+});
+
+t.test('random starts, cancels, disconnects and deadlines leave nothing behind', guard, async (t) => {
+  const service = await start(t, { settings: { GLOSSA_GENERATION_SLOTS: '4', GLOSSA_WORKERS: '2' } });
+  await randomEndings(t, service, 120);
   t.same(await service.stop(), { code: 0, signal: null });
 });
