@@ -16,6 +16,7 @@ COMMANDS = {
     "convert": ("convert.command", "a Hugging Face BERT directory to a served one"),
     "decoder": ("decoders.command", "a Hugging Face Llama or GPT-2 to a served decoder"),
     "embedder": ("embedder", "all-MiniLM-L6-v2 to models/embedder"),
+    "few-shot": ("few_shot", "intents from 8 or 32 examples a class: figures only"),
     "ner": ("ner", "persons, places and organisations: train models/ner"),
     "smollm2": ("smollm2.command", "SmolLM2-135M-Instruct to models/smollm2"),
     "tiny-llama": ("smollm2.tiny", "a tiny random decoder in the same layout, for tests"),
