@@ -119,15 +119,18 @@ export class InPlaceLayout implements CacheLayout {
     const { ids, lengths, total, last } = this.#step;
     const end = start + tokenIds.length;
     this.#check(end);
-    for (const [index, id] of tokenIds.entries()) ids[index] = BigInt(id);
-    lengths[0] = end - 1;
-    total[0] = end;
-    last[0] = BigInt(tokenIds.length - 1);
     // The decode graph gives for many tokens at once what it gives for one after the other, to the bit.
     const scratch = answer ? undefined : this.#scratch;
     if (answer) this.#scratch?.forget(slot);
+    // The prefill graph sums a single row in another order than several: a second one, which no one reads, keeps it alike.
+    const spare = scratch !== undefined && tokenIds.length === 1 && end < this.capacityTokens ? 1 : 0;
+    for (const [index, id] of tokenIds.entries()) ids[index] = BigInt(id);
+    if (spare > 0) ids[1] = ids[0] as bigint;
+    lengths[0] = end + spare - 1;
+    total[0] = end + spare;
+    last[0] = BigInt(tokenIds.length - 1);
     scratch?.hold(slot, start);
-    const binding = this.#promptBinding(slot, tokenIds.length, scratch);
+    const binding = this.#promptBinding(slot, tokenIds.length + spare, scratch);
     await (tokenIds.length < asyncTokens ? binding.run() : binding.runAsync());
     scratch?.store(slot, start, end);
     return this.#logitsOf(1);
