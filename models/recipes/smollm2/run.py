@@ -26,8 +26,7 @@ class Decoder:
         dims = (batch, shape.kv_heads, capacity, shape.head_size)
         self.caches = {
             part: [
-                ort.OrtValue.ortvalue_from_numpy(np.zeros(dims, dtype))
-                for _ in range(shape.layers)
+                ort.OrtValue.ortvalue_from_numpy(np.zeros(dims, dtype)) for _ in range(shape.layers)
             ]
             for part in "kv"
         }

@@ -47,9 +47,7 @@ def weight_scale(w: np.ndarray) -> np.ndarray:
     return np.maximum(scale, TINY).astype(np.float32)
 
 
-def predicted(
-    x: np.ndarray, w: np.ndarray, power: np.ndarray, t: np.ndarray, fine: bool
-) -> float:
+def predicted(x: np.ndarray, w: np.ndarray, power: np.ndarray, t: np.ndarray, fine: bool) -> float:
     """Mean relative squared error of ``x W`` with t moved; rounding errors independent.
 
     ``power`` is each row's sum of squares of the exact product; the rounding of a fine

@@ -75,7 +75,9 @@ def test_export_equals_the_fast_layout(checkpoint, tmp_path):
 
 
 def test_int8_conversion_follows_the_float_model(checkpoint, tmp_path):
-    convert_decoder(checkpoint, tmp_path / "out", "the river is cold and deep, in the ing er. " * 90)
+    convert_decoder(
+        checkpoint, tmp_path / "out", "the river is cold and deep, in the ing er. " * 90
+    )
     directory = Directory(tmp_path / "out")
     assert directory.settings["sessions"]["decode"]["cache_dtype"] == "int8"
     logits = directory.decoder("decode", len(IDS)).forced(IDS)
