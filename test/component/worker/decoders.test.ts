@@ -108,6 +108,23 @@ t.test('reused blocks are not evaluated again and change nothing; other tenants 
   await run.loop.release();
 });
 
+t.test('a prompt of one token more than whole blocks is the same whole and on top of reused blocks', async (t) => {
+  for (let salt = 1; salt <= 8; salt++) {
+    const prompt = numbers(65, salt);
+    const run = await openDecoder('tiny-llama', { createSession: createNativeSession });
+    const whole = run.add(prompt, { sampling: { logprobs: 0 } });
+    await run.finish();
+    const reused = run.add(prompt, { sampling: { logprobs: 0 } });
+    await run.finish();
+    t.equal(run.story(reused).started[0]?.cachedTokens, 64);
+    t.strictSame(run.story(reused).tokenIds, run.story(whole).tokenIds);
+    const expected = run.story(whole).logprobs;
+    const worst = Math.max(...run.story(reused).logprobs.map((value, at) => Math.abs(value - (expected[at] as number))));
+    t.ok(worst <= 1e-5, `logits: ${worst}`);
+    await run.loop.release();
+  }
+});
+
 t.test('chunks of a prompt change nothing', async (t) => {
   const prompt = numbers(300);
   const answers: number[][] = [];
