@@ -74,7 +74,9 @@ export class SseClient {
   /** Ends the connection: by RST, or by FIN. */
   leave(how: 'RST' | 'FIN'): void {
     const { socket } = this.#request;
-    if (how === 'RST') socket?.resetAndDestroy();
+    // NOTE: Node 20's event loop spins for ever after a reset of a connection that the server has ended already.
+    const ended = this.#ended || this.#response.complete || socket?.readyState !== 'open';
+    if (how === 'RST' && !ended) socket?.resetAndDestroy();
     else socket?.destroy();
   }
 
