@@ -22,6 +22,11 @@ export class ModelDeaths {
     this.#deaths.set(model, this.#recent(model).slice(0, -1));
   }
 
+  /** Takes all deaths back: a model that answers after them did not cause them. A failure stays. */
+  absolveAll(model: string): void {
+    this.#deaths.delete(model);
+  }
+
   /** Decides after a death, once the engine had its chance to absolve. @returns the reason when the model has just failed */
   judge(model: string): string | undefined {
     const count = this.#recent(model).length;

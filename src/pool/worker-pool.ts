@@ -351,7 +351,9 @@ export class WorkerPool implements Executor, GenerationExecutor {
       this.#notify();
     },
     onFree: () => this.#notify(),
-    onStep: ({ model, stepMs, prefillTokens, decodeRows }) => {
+    onStep: ({ model, stepMs, prefillTokens, decodeRows, news }) => {
+      // Deaths in batches are the engine's to explain; a generation that ends well explains those in others.
+      if (news.some(({ finishReason }) => finishReason === 'stop' || finishReason === 'length')) this.#deaths.absolveAll(model);
       for (const listener of this.#stepListeners) listener({ model, stepMs, prefillTokens, decodeRows });
     },
     onCancelled: (slot, model) => this.#options.logger.warn({ worker: slot.id, model }, 'a run past its deadline was cancelled'),

@@ -35,6 +35,21 @@ t.test('an absolved death does not count', (t) => {
   t.end();
 });
 
+t.test('an answer takes all deaths before it back, but no failure', (t) => {
+  const deaths = new ModelDeaths(() => 0);
+  deaths.record('m');
+  deaths.record('m');
+  deaths.absolveAll('m');
+  deaths.record('m');
+  deaths.record('m');
+  t.equal(deaths.judge('m'), undefined);
+  deaths.record('m');
+  t.ok(deaths.judge('m'));
+  deaths.absolveAll('m');
+  t.ok(deaths.failure('m'));
+  t.end();
+});
+
 t.test('models that are not served any more are forgotten', (t) => {
   const deaths = new ModelDeaths(() => 0);
   for (const model of ['old', 'old', 'old', 'new', 'new', 'new']) deaths.record(model);
