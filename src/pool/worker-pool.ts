@@ -40,7 +40,7 @@ export interface PoolHooks {
 /** The main thread's half of the native runtime (runtime/native-host.ts), as far as the pool needs it. */
 export interface NativeRuntime {
   /** What the threads' sessions of a model share, made at the first call. @throws Error when the file cannot be read */
-  share(modelId: string, onnxPath: string): SharedModelWeights | undefined;
+  share(modelId: string, onnxPath: string, weightsPath?: string): SharedModelWeights | undefined;
   /** No thread has another model any more. */
   retain(modelIds: ReadonlySet<string>): void;
   /** Ends the run of a thread. */
@@ -326,7 +326,7 @@ export class WorkerPool implements Executor, GenerationExecutor {
     const { native, isolation, device, workerCount, runtime } = this.#options;
     if (native === undefined || isolation !== 'thread' || device !== 'cpu' || runtime === 'node' || workerCount < 2) return undefined;
     try {
-      return native.share(model.id, model.onnxPath);
+      return native.share(model.id, model.onnxPath, model.decoder?.inPlace?.weightsPath);
     } catch {
       // The worker meets the same file, and says what is wrong with it.
       return undefined;

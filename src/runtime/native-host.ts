@@ -23,15 +23,16 @@ export class NativeHost {
   /**
    * What the sessions of one model share; made at the first call, the same afterwards. Reads the tables from the file,
    * which takes about as long as copying them.
+   * @param weightsPath list of external weights (native-external.ts): every thread maps its files, only what is packed is shared
    * @returns undefined where the graph has nothing to share
    * @throws Error when the file cannot be read
    */
-  share(modelId: string, onnxPath: string): SharedWeights | undefined {
+  share(modelId: string, onnxPath: string, weightsPath?: string): SharedWeights | undefined {
     const known = this.#models.get(modelId);
     if (known !== undefined) return known.shared;
     const file = fileState(onnxPath);
     const initializers = findSharableInitializers(onnxPath);
-    if (initializers.length === 0) return undefined;
+    if (initializers.length === 0 && weightsPath === undefined) return undefined;
     check(this.#ort, this.#ort.createPrepackedWeights(this.#scratch.at));
     const container = this.#scratch.pointer;
     const packed = canMapFiles ? initializers.filter(({ use }) => use === 'packed') : [];

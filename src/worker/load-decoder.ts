@@ -43,13 +43,16 @@ export async function loadDecoder(
 async function createLayout(model: WorkerModel, facts: DecoderFacts, { message, createSession }: LoadContext): Promise<CacheLayout> {
   const { slotCount } = message.generation;
   if (message.device === 'fake') return new FakeLayout({ slotCount, ...facts, ...facts.fake });
+  const weightsPath = facts.inPlace?.weightsPath;
   const load = (onnxPath: string): Promise<Session> =>
     createSession({
       onnxPath,
       device: message.device,
       threadCount: message.threadCount,
       graphOptimizationLevel: model.graphOptimizationLevel,
-      ...(facts.inPlace?.weightsPath === undefined ? {} : { weightsPath: facts.inPlace.weightsPath }),
+      ...(weightsPath === undefined ? {} : { weightsPath }),
+      // Else what is shared is of the one file that was scanned for it.
+      ...(model.shared === undefined || (weightsPath === undefined && onnxPath !== model.onnxPath) ? {} : { shared: model.shared }),
     });
   const { inPlace } = facts;
   if (facts.layout === 'in-place' && inPlace !== undefined) {
