@@ -136,20 +136,20 @@ export class SocketSession {
           const members = tokenMembers(event, generation);
           this.#socket.send(`{"type":"token","id":${idText},${members},"event_id":"${generation.id}.${event.index}"}`);
         } else {
-          this.#ended(id);
+          this.#ended(id, running);
           this.#socket.send(JSON.stringify({ type: 'done', id, ...doneBody(event) }));
         }
       }
     } catch (cause) {
       const error = toServiceError(cause);
-      this.#ended(id);
+      this.#ended(id, running);
       if (running.cancelled && error.code === 'client_closed') this.#socket.send(JSON.stringify({ type: 'done', id, ...nothingDone }));
       else {
         end.error = error;
         this.#socket.sendError(error, id);
       }
     }
-    this.#ended(id);
+    this.#ended(id, running);
     this.#socket.activity();
     const gone = !this.#socket.open && running.abort.signal.aborted;
     const error = end.error ?? (gone ? new ServiceError('client_closed', 'The client closed the socket.') : undefined);
@@ -170,9 +170,11 @@ export class SocketSession {
     });
   }
 
-  /** Before the last frame of a generation goes out its id is free again. */
-  #ended(id: string): void {
-    if (!this.#running.delete(id) || this.#running.size > 0) return;
+  /** Before the last frame of a generation goes out its id is free again; another may have it when this one is called again. */
+  #ended(id: string, running: Running): void {
+    if (this.#running.get(id) !== running) return;
+    this.#running.delete(id);
+    if (this.#running.size > 0) return;
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
 }

@@ -45,7 +45,7 @@ export class Sampler implements TokenSampler {
 
   /**
    * @param logits float32 `[vocabSize]`, only read
-   * @throws Error when a logit is NaN, or none is finite
+   * @throws Error when a logit is NaN or infinitely large, or none is finite
    */
   next(logits: Float32Array): { readonly tokenId: number; readonly logprob?: TokenLogprob } {
     const { seed, temperature, logprobs, repetitionPenalty } = this.#options;
@@ -113,7 +113,7 @@ function checkLogits(logits: Float32Array): void {
   let finite = false;
   for (let id = 0; id < logits.length; id++) {
     const value = logits[id] as number;
-    if (Number.isNaN(value)) throw new Error('the model gave a logit that is not a number');
+    if (Number.isNaN(value) || value === Number.POSITIVE_INFINITY) throw new Error('the model gave a logit that is not a finite number');
     if (value !== Number.NEGATIVE_INFINITY) finite = true;
   }
   if (!finite) throw new Error('the model gave no token a chance');

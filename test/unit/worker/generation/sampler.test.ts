@@ -214,7 +214,9 @@ t.test('logits are only read, and broken ones are refused', (t) => {
   new Sampler({ ...off, repetitionPenalty: 2, logitBias: [[3, 5]], topK: 4, logprobs: 3 }, Int32Array.of(8), nothing).next(logits);
   t.strictSame(logits, before);
   logits[17] = Number.NaN;
-  t.throws(() => new Sampler(off, nothing, nothing).next(logits), /not a number/u);
+  t.throws(() => new Sampler(off, nothing, nothing).next(logits), /not a finite number/u);
+  logits[17] = Number.POSITIVE_INFINITY;
+  t.throws(() => new Sampler(off, nothing, nothing).next(logits), /not a finite number/u);
   t.throws(() => new Sampler(off, nothing, nothing).next(new Float32Array(vocabSize).fill(Number.NEGATIVE_INFINITY)), /no token/u);
   t.end();
 });
