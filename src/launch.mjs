@@ -44,5 +44,6 @@ function fail(problem) {
   console.log(
     JSON.stringify({ level: 'fatal', time: new Date().toISOString(), exitCode: 78, problems: [problem], msg: `cannot start: ${problem}` }),
   );
+  // Nothing has been loaded yet, least of all a session.
   process.exit(78);
 }

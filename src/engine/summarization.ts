@@ -1,7 +1,7 @@
 // Summaries by an instruction model: one pass where the document fits the context, else parts, their summaries, and a
 // pass over those, again in parts where they are too long. Main thread. Must not know HTTP or how text is generated.
 import { ServiceError } from '../errors.ts';
-import type { SamplingOptions } from '../tasks/generation.ts';
+import { neutralSampling, type SamplingOptions } from '../tasks/generation.ts';
 import type { ChatMessage, DoneEvent, GenerationEngine, GenerationOptions } from './generation.ts';
 import type { Priority } from './inference.ts';
 import { splitDocument } from './split-document.ts';
@@ -72,19 +72,10 @@ type Prompt = (text: string) => readonly ChatMessage[];
  * (1.1: ROUGE-L 16.1 instead of 22.9).
  */
 const sampling: Omit<SamplingOptions, 'seed' | 'maxNewTokens'> & { readonly seed: undefined } = {
+  ...neutralSampling,
   minNewTokens: 1,
   temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  typicalP: 1,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  logitBias: [],
   seed: undefined,
-  ignoreEos: false,
-  logprobs: undefined,
 };
 
 /**

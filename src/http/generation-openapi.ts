@@ -6,7 +6,7 @@ import { Type } from '../schema.ts';
 import type { DocumentedRoute } from './docs.ts';
 import { eventStreamType } from './event-stream.ts';
 import { conversationIdPattern, generationSchema } from './generation-body.ts';
-import { problemResponses, requestHeaders } from './openapi.ts';
+import { inferenceErrors, problemResponses, requestHeaders } from './openapi.ts';
 
 const count = (description: string) => Type.Integer({ minimum: 0, description });
 const milliseconds = (description: string) => Type.Number({ minimum: 0, description });
@@ -152,26 +152,8 @@ export const generateDocs: DocumentedRoute = {
   answer: `${JSON.stringify(shownAnswer, null, 2)}\n\nWith "stream": true\n\n${eventStreamExample.trimEnd()}`,
 };
 
-export const generationErrors: readonly ErrorCode[] = [
-  'invalid_request',
-  'model_not_found',
-  'conflict',
-  'gone',
-  'payload_too_large',
-  'unsupported_media_type',
-  'input_too_long',
-  'tokenization_failed',
-  'task_mismatch',
-  'overloaded',
-  'internal',
-  'inference_failed',
-  'worker_crashed',
-  'model_loading',
-  'model_failed',
-  'no_worker',
-  'shutting_down',
-  'deadline_exceeded',
-];
+/** Generations are not quarantined: a worker's death ends them. */
+export const generationErrors: readonly ErrorCode[] = [...inferenceErrors.filter((code) => code !== 'poison_input'), 'conflict', 'gone'];
 
 export function generateRouteSchema(maxTimeoutMs: number): object {
   return {

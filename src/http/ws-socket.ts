@@ -155,6 +155,7 @@ export class GenerateSocket {
 
   #ping(): void {
     if (this.#missedPongs >= 2) {
+      // Cuts a connection, no worker: the peer does not even answer pings, so a close frame would not arrive.
       this.#socket.terminate();
       return;
     }
@@ -162,6 +163,7 @@ export class GenerateSocket {
     this.#socket.ping();
   }
 
+  /** Cuts the connection of a peer that does not answer the close frame. */
   #cutSoon(): void {
     this.#cutter ??= setTimeout(() => this.#socket.terminate(), closeGraceMs);
   }

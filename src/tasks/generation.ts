@@ -1,5 +1,5 @@
 // What generating text needs on both sides of the worker boundary: a decoder's facts, how to sample, why it ended.
-// Runs on both threads; plain data only.
+// Runs on both threads; types and plain data only.
 
 /** `stop`: end-of-sequence token or stop string; `length`: token limit, context or generation deadline. */
 export type FinishReason = 'stop' | 'length' | 'aborted' | 'error';
@@ -34,6 +34,23 @@ export interface SamplingOptions {
   /** Alternatives to report beside each token, 0 … 20; undefined: no log-probabilities. */
   readonly logprobs: number | undefined;
 }
+
+/** Nothing is changed and nothing filtered: tokens come as the model's own distribution has them. */
+export const neutralSampling = {
+  minNewTokens: 0,
+  temperature: 1,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  typicalP: 1,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  logitBias: [],
+  seed: 0,
+  ignoreEos: false,
+  logprobs: undefined,
+} as const satisfies Omit<SamplingOptions, 'maxNewTokens'>;
 
 /** Log-probability (natural, of the model's own distribution: before temperature, filters and penalties) of one token. */
 export interface TokenLogprob {

@@ -4,26 +4,16 @@ import { loadModels } from '../../src/engine/model-registry.ts';
 import { type AddSequenceMessage, protocolVersion, type StepDoneMessage } from '../../src/pool/protocol.ts';
 import { toWorkerModel } from '../../src/pool/worker-model.ts';
 import type { CreateSession } from '../../src/runtime/session.ts';
-import type { DecoderFacts, SamplingOptions } from '../../src/tasks/generation.ts';
+import { type DecoderFacts, neutralSampling, type SamplingOptions } from '../../src/tasks/generation.ts';
 import type { GenerationLoop } from '../../src/worker/generation/generation-loop.ts';
 import { loadDecoder } from '../../src/worker/load-decoder.ts';
 import { inRepository } from './repository.ts';
 
 export const greedy: SamplingOptions = {
   maxNewTokens: 16,
-  minNewTokens: 0,
+  ...neutralSampling,
   temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  typicalP: 1,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  logitBias: [],
-  seed: 0,
   ignoreEos: true,
-  logprobs: undefined,
 };
 
 /** Prompts with the greedy tokens that the recipe computed in Python, by `directory/file`. */

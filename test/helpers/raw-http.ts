@@ -1,6 +1,5 @@
 // A client that sends exactly the bytes it is given over a real socket, and splits what comes back into responses.
-import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { openSocket, RawConnection } from './raw-connection.ts';
 
 export interface RawResponse {
   readonly status: number;
@@ -8,33 +7,11 @@ export interface RawResponse {
   readonly body: string;
 }
 
-/** Against a server that never answers. */
-const guardMs = 20_000;
-
-export class RawClient {
-  readonly socket: Socket;
-  #received = Buffer.alloc(0);
-  #ended = false;
-  #waiting: (() => void) | undefined;
-
-  private constructor(socket: Socket) {
-    this.socket = socket;
-    socket.on('data', (chunk) => {
-      this.#received = Buffer.concat([this.#received, chunk]);
-      this.#waiting?.();
-    });
-    const end = (): void => {
-      this.#ended = true;
-      this.#waiting?.();
-    };
-    socket.on('end', end).on('close', end).on('error', end);
-  }
+export class RawClient extends RawConnection {
+  #head: ReturnType<RawClient['takeHead']>;
 
   static async open(port: number): Promise<RawClient> {
-    const socket = connect({ port, host: '127.0.0.1' });
-    await once(socket, 'connect');
-    socket.setNoDelay(true);
-    return new RawClient(socket);
+    return new RawClient(await openSocket(port));
   }
 
   send(bytes: string | Uint8Array): void {
@@ -46,43 +23,20 @@ export class RawClient {
     for (;;) {
       const response = this.#take();
       if (response !== undefined) return response;
-      if (this.#ended) throw new Error(`connection ended; unread: ${this.#received.toString('latin1').slice(0, 200)}`);
-      await this.#change();
+      await this.more();
     }
   }
 
-  /** Resolves when the server has ended the connection. */
-  async ended(): Promise<void> {
-    while (!this.#ended) await this.#change();
-  }
-
-  close(): void {
-    this.socket.destroy();
-  }
-
-  #change(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const guard = setTimeout(() => reject(new Error('no answer')), guardMs);
-      this.#waiting = () => {
-        clearTimeout(guard);
-        this.#waiting = undefined;
-        resolve();
-      };
-    });
-  }
-
   #take(): RawResponse | undefined {
-    const headEnd = this.#received.indexOf('\r\n\r\n');
-    if (headEnd < 0) return undefined;
-    const [statusLine = '', ...lines] = this.#received.subarray(0, headEnd).toString('latin1').split('\r\n');
-    const headers = Object.fromEntries(
-      lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]),
-    );
-    const end = headEnd + 4 + Number(headers['content-length'] ?? 0);
-    if (this.#received.length < end) return undefined;
-    const body = this.#received.subarray(headEnd + 4, end).toString('utf8');
-    this.#received = this.#received.subarray(end);
-    return { status: Number(statusLine.split(' ')[1]), headers, body };
+    this.#head ??= this.takeHead();
+    const head = this.#head;
+    if (head === undefined) return undefined;
+    const length = Number(head.headers['content-length'] ?? 0);
+    if (this.received.length < length) return undefined;
+    const body = this.received.subarray(0, length).toString('utf8');
+    this.received = this.received.subarray(length);
+    this.#head = undefined;
+    return { ...head, body };
   }
 }
 

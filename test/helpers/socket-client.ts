@@ -1,5 +1,6 @@
 // A WebSocket client that keeps frames in order until a test asks for them.
 import { WebSocket, type ClientOptions } from 'ws';
+import type { FakeGeneration, FakeGenerationEngine } from './fake-generation.ts';
 
 export type Frame = Readonly<Record<string, unknown>>;
 
@@ -75,4 +76,20 @@ export class SocketClient {
   close(): void {
     this.socket.terminate();
   }
+}
+
+/** The frame that starts a generation. */
+export function generate(id: string, more: object = {}): object {
+  return { type: 'generate', id, prompt: 'Say hello', ...more };
+}
+
+export function isEnd({ type }: Frame): boolean {
+  return type === 'done' || type === 'error';
+}
+
+/** Starts a generation. @returns it, once the engine has it */
+export async function start(client: SocketClient, engine: FakeGenerationEngine, id: string): Promise<FakeGeneration> {
+  const arrived = engine.next();
+  client.send(generate(id));
+  return arrived;
 }

@@ -2,14 +2,22 @@
 import { once } from 'node:events';
 import t from 'tap';
 import { ServiceError } from '../../src/errors.ts';
-import { fakeGenerationId as id } from '../helpers/fake-generation.ts';
-import { requestLines, startGeneration } from '../helpers/generation-server.ts';
+import { type FakeGeneration, fakeGenerationId as id } from '../helpers/fake-generation.ts';
+import { type GenerationServer, requestLines, startGeneration } from '../helpers/generation-server.ts';
 import { postBytes, RawClient } from '../helpers/raw-http.ts';
 import { dataOf, StreamClient } from '../helpers/stream-client.ts';
 
 t.setTimeout(120_000);
 
 const body = { prompt: 'Say hello', stream: true };
+
+/** A stream that a test plays. */
+async function begin({ port, generation: engine }: GenerationServer): Promise<{ client: StreamClient; generation: FakeGeneration }> {
+  const client = await StreamClient.open(port);
+  const arrived = engine.next();
+  client.post('/generate', body);
+  return { client, generation: await arrived };
+}
 
 const done = {
   text: 'Hello world',
@@ -264,10 +272,7 @@ t.test('a slow reader is paused, resumed, and goes on without a gap', async (t) 
 
 t.test('a reader that takes nothing is cut off', async (t) => {
   const running = await startGeneration(t, { streamLimits: { stalledMs: 100 } });
-  const client = await StreamClient.open(running.port);
-  const arrived = running.generation.next();
-  client.post('/generate', body);
-  const generation = await arrived;
+  const { client, generation } = await begin(running);
   await client.head();
   client.socket.pause();
   while (generation.pauses.length === 0) {
@@ -283,10 +288,7 @@ t.test('a reader that takes nothing is cut off', async (t) => {
 
 t.test('a generation that does not heed its pause costs the connection', async (t) => {
   const running = await startGeneration(t);
-  const client = await StreamClient.open(running.port);
-  const arrived = running.generation.next();
-  client.post('/generate', body);
-  const generation = await arrived;
+  const { client, generation } = await begin(running);
   await client.head();
   client.socket.pause();
   while (!generation.options.signal.aborted) {

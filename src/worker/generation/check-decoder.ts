@@ -1,6 +1,6 @@
 // First runs of a decoder: known greedy answers before a worker is ready (R19), which warm it up too. Runs in a worker.
 import type { StepDoneMessage } from '../../pool/protocol.ts';
-import type { DecoderFacts, SamplingOptions } from '../../tasks/generation.ts';
+import { type DecoderFacts, neutralSampling, type SamplingOptions } from '../../tasks/generation.ts';
 import type { CacheLayout } from './cache-layout.ts';
 import { GenerationLoop } from './generation-loop.ts';
 import type { CreateSampler } from './token-sampler.ts';
@@ -66,17 +66,7 @@ async function greedy(options: CheckOptions, promptIds: readonly number[], count
 
 /** End-of-sequence tokens are answers here. */
 const greedySampling: Omit<SamplingOptions, 'maxNewTokens'> = {
-  minNewTokens: 0,
+  ...neutralSampling,
   temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  typicalP: 1,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  logitBias: [],
-  seed: 0,
   ignoreEos: true,
-  logprobs: undefined,
 };

@@ -11,7 +11,7 @@ import {
   type WorkerModel,
 } from '../../../src/pool/protocol.ts';
 import { chooseSessions } from '../../../src/runtime/choose-session.ts';
-import type { DecoderFacts, SamplingOptions, TokenLogprob } from '../../../src/tasks/generation.ts';
+import { type DecoderFacts, neutralSampling, type SamplingOptions, type TokenLogprob } from '../../../src/tasks/generation.ts';
 import type { GenerationLoop } from '../../../src/worker/generation/generation-loop.ts';
 import { loadDecoder } from '../../../src/worker/load-decoder.ts';
 import { serveCases } from './case-process.ts';
@@ -19,19 +19,9 @@ import { type CaseAnswer, type GenerateCase, randomIds } from './cases.ts';
 
 const greedy: SamplingOptions = {
   maxNewTokens: 1,
-  minNewTokens: 0,
+  ...neutralSampling,
   temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  typicalP: 1,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  logitBias: [],
-  seed: 0,
   ignoreEos: true,
-  logprobs: undefined,
 };
 
 interface Token {

@@ -22,6 +22,7 @@ export const memory: Part = {
       await bench.withService({ embedded: true, environment: { ...workers, GLOSSA_ISOLATION: isolation } }, async (service) => {
         const ready = service.memory();
         await load(bench, service, models);
+        // What is measured is the service at rest: time itself is the condition, no event marks it.
         await sleep(2000);
         const loaded = service.memory();
         bench.report.detail('memory', { isolation, ready, loaded });

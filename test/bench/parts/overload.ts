@@ -25,6 +25,7 @@ async function measure(bench: Bench, service: Service): Promise<void> {
   // Memory before is that of a service which has seen full load: what overload adds is the question.
   const { textsPerSecond } = await serviceRound(bench, service, { workload, connections: 64 });
   bench.noteCapacity(textsPerSecond);
+  // A service at rest: time itself is the condition, no event marks it.
   await sleep(2000);
   const before = service.memory().rssBytes;
   const result = await openLoop({
@@ -81,6 +82,7 @@ async function memory(bench: Bench, service: Service, { before, peak }: { before
   const endedAt = performance.now();
   let after = service.memory().rssBytes;
   while (after - before > limit && performance.now() - endedAt < memoryBackMs) {
+    // Memory tells nobody that it has come back.
     await sleep(1000);
     after = service.memory().rssBytes;
   }

@@ -14,26 +14,15 @@ import { StreamLogs } from '../../../src/engine/stream-log.ts';
 import { ServiceError } from '../../../src/errors.ts';
 import { Metrics } from '../../../src/observability/metrics.ts';
 import { MemoryStore } from '../../../src/store/memory-store.ts';
-import type { SamplingOptions } from '../../../src/tasks/generation.ts';
+import { neutralSampling, type SamplingOptions } from '../../../src/tasks/generation.ts';
 import { FakeClock } from '../../helpers/fake-clock.ts';
 import { CharText, charIds, decoderDescriptor, FakeGenerationExecutor } from '../../helpers/fake-generation-executor.ts';
 
 const conversationId = 'a-conversation-of-mine';
 const sampling: GenerationRequest['sampling'] = {
   maxNewTokens: 10,
-  minNewTokens: 0,
-  temperature: 1,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  typicalP: 1,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  logitBias: [],
+  ...neutralSampling,
   seed: undefined,
-  ignoreEos: false,
-  logprobs: undefined,
 };
 
 function fixture(more: Partial<TextGenerationOptions> = {}) {

@@ -1,4 +1,5 @@
 // Worker processes that somebody outside ends during generations. Real workers, made-up tokens.
+import { neutralSampling } from '../../../src/tasks/generation.ts';
 import t from 'tap';
 import type { SequenceListener } from '../../../src/engine/generation.ts';
 import type { WorkerPool } from '../../../src/pool/worker-pool.ts';
@@ -32,19 +33,10 @@ function generate(pool: WorkerPool, maxNewTokens: number): { readonly first: Pro
   };
   const sampling = {
     maxNewTokens,
-    minNewTokens: 0,
+    ...neutralSampling,
     temperature: 0,
-    topK: 0,
-    topP: 1,
-    minP: 0,
-    typicalP: 1,
-    repetitionPenalty: 1,
-    presencePenalty: 0,
-    frequencyPenalty: 0,
-    logitBias: [],
     seed: 1,
     ignoreEos: true,
-    logprobs: undefined,
   };
   pool.addSequence({ model: model.id, promptIds: Int32Array.from([5, 6, 7]), sampling, choices: 1, salt: 's', affinity: 'a' }, listener);
   return { first: first.promise, end: end.promise };

@@ -1,5 +1,6 @@
 // Every rule of sampling against a plain reference, computed here over the whole vocabulary by sorting.
 import t from 'tap';
+import { neutralSampling } from '../../../../src/tasks/generation.ts';
 import { Sampler } from '../../../../src/worker/generation/sampler.ts';
 import type { SamplerOptions } from '../../../../src/worker/generation/token-sampler.ts';
 import { uniform } from '../../../../src/worker/generation/random.ts';
@@ -7,19 +8,8 @@ import { uniform } from '../../../../src/worker/generation/random.ts';
 const vocabSize = 300;
 const off: SamplerOptions = {
   maxNewTokens: 50,
-  minNewTokens: 0,
-  temperature: 1,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  typicalP: 1,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  logitBias: [],
+  ...neutralSampling,
   seed: 1,
-  ignoreEos: false,
-  logprobs: undefined,
   vocabSize,
   eosTokenIds: [2],
 };

@@ -1,24 +1,14 @@
 // Plans of steps as plain data: who decodes, which chunks of which prompts, who gets a slot. No tensors.
 import t from 'tap';
+import { neutralSampling } from '../../../../src/tasks/generation.ts';
 import { chunkEnd, Scheduler, type StepPlan } from '../../../../src/worker/generation/scheduler.ts';
 import { Sequence, type SequenceGroup } from '../../../../src/worker/generation/sequence.ts';
 import { StepTimes } from '../../../../src/worker/generation/step-times.ts';
 
 const sampling = {
   maxNewTokens: 8,
-  minNewTokens: 0,
+  ...neutralSampling,
   temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  typicalP: 1,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  logitBias: [],
-  seed: 0,
-  ignoreEos: false,
-  logprobs: undefined,
 } as const;
 
 function request(id: number, promptLength: number, choices = 1): Sequence[] {
