@@ -17,6 +17,9 @@ import { loadDecoder } from '../../../src/worker/load-decoder.ts';
 import { serveCases } from './case-process.ts';
 import { type CaseAnswer, type GenerateCase, randomIds } from './cases.ts';
 
+/** GLOSSA_MAX_CONTEXT_TOKENS by default. */
+const contextTokens = 2048;
+
 const greedy: SamplingOptions = {
   maxNewTokens: 1,
   ...neutralSampling,
@@ -87,7 +90,7 @@ await serveCases(async () => {
   const read = (name: string): Record<string, unknown> =>
     JSON.parse(readFileSync(join(directory, name), 'utf8')) as Record<string, unknown>;
   const config = read('config.json');
-  const dimensions = readDimensions(config, 2048);
+  const dimensions = readDimensions(config, contextTokens);
   const inPlace = readInPlace(config['glossa'] as Record<string, unknown>, dimensions.layerCount);
   if (inPlace === undefined) throw new Error(`${directory} is not in the in-place layout`);
   const graph = (found: { path: string; cacheType: 'int8' | 'float32' | 'float16' }) => ({
@@ -176,7 +179,9 @@ async function firstTokenMs(ids: readonly number[], salt?: string): Promise<numb
 
 /** Rows decode together from the moment at which all have their first token. */
 async function decodeSteps(lengths: readonly number[], steps: number, seed: number): Promise<number[]> {
-  const ids = lengths.map((length, row) => bare.add(randomIds(length, seed + row), 100 + steps));
+  // Rows that are ready first decode while long prompts come in chunks, and must not end before.
+  const room = (length: number): number => Math.min(500, contextTokens - length);
+  const ids = lengths.map((length, row) => bare.add(randomIds(length, seed + row), room(length)));
   while (ids.some((id) => bare.of(id).length === 0)) await bare.step();
   // The first step of a new set of rows makes a binding.
   for (let count = 0; count < 3; count++) await bare.step();
